@@ -1,0 +1,90 @@
+// edgecompress as a library: what the subcommands of the binary do, from C++.
+// Needs only the standard library to compile against; no LibTorch type appears here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edgecompress/error.h"
+
+namespace edgecompress {
+
+/// Where long work is. `seconds_left` is negative while nothing can be said.
+struct ProgressEvent {
+  std::string stage;
+  std::int64_t done = 0, total = 0;  ///< total 0: unknown
+  double seconds_left = -1;
+  std::string detail;
+  bool is_end = false;  ///< the stage is over
+};
+using ProgressListener = std::function<void(const ProgressEvent&)>;
+
+/// What a command found: the same as text for people and as JSON (UTF-8) for programs.
+struct Outcome {
+  ExitCode code = ExitCode::kDone;  ///< kDone, or kGate
+  std::string text;
+  std::string json;
+};
+
+struct RunRequest {
+  std::string recipe;                ///< path; "-": standard input
+  std::optional<std::string> model;  ///< overrides the recipe's, as the next ones do
+  std::optional<std::string> output;
+  std::optional<std::int64_t> seed, threads;
+  std::vector<std::string> set;  ///< "passes/0/ratio=0.3"
+  std::vector<std::string> op_libraries;
+  bool overwrite = false;
+  bool dry_run = false;
+};
+
+struct InspectRequest {
+  std::string model;
+  std::vector<std::string> inputs;  ///< "1x3x224x224" or "4x16:int64"; empty: shapes stay unknown
+  std::vector<std::string> op_libraries;
+};
+
+struct EvaluateRequest {
+  std::string model;
+  std::string data;  ///< a data-set object as JSON, a file that holds one, or RECIPE#SET
+  std::string metric = "auto";
+  std::optional<std::string>
+      reference;  ///< a model to compare outputs with; labels are not needed then
+  std::optional<std::int64_t> threads;
+  std::vector<std::string> op_libraries;
+};
+
+struct BenchmarkRequest {
+  std::vector<std::string> models;
+  std::vector<std::string> inputs;  ///< as in InspectRequest; required
+  std::int64_t batch_size = 1, threads = 1, warm_up = 10, repeats = 50;
+  std::vector<std::string> op_libraries;
+};
+
+/// Each throws Error; nothing is printed. The first call of a process sets LibTorch's global state
+/// (CPU fusers off, denormals flushed to zero, thread count).
+Outcome run(const RunRequest& request, const ProgressListener& listener = {});
+Outcome inspect(const InspectRequest& request, const ProgressListener& listener = {});
+Outcome evaluate(const EvaluateRequest& request, const ProgressListener& listener = {});
+Outcome benchmark(const BenchmarkRequest& request, const ProgressListener& listener = {});
+
+/// Asks the work under way to stop; it throws Error(kInterrupted) soon. Safe in a signal handler.
+void request_interrupt();
+
+}  // namespace edgecompress
+
+/// The four functions as a table, for a program that loads this library only when it needs it
+/// (`dlopen`, then `edgecompress_commands`), as the edgecompress binary does.
+struct EdgecompressCommands {
+  edgecompress::Outcome (*run)(const edgecompress::RunRequest&,
+                               const edgecompress::ProgressListener&);
+  edgecompress::Outcome (*inspect)(const edgecompress::InspectRequest&,
+                                   const edgecompress::ProgressListener&);
+  edgecompress::Outcome (*evaluate)(const edgecompress::EvaluateRequest&,
+                                    const edgecompress::ProgressListener&);
+  edgecompress::Outcome (*benchmark)(const edgecompress::BenchmarkRequest&,
+                                     const edgecompress::ProgressListener&);
+};
+extern "C" const EdgecompressCommands* edgecompress_commands();

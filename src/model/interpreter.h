@@ -1,0 +1,48 @@
+// Runs a graph node by node and shows every value as it is made: shapes, calibration, MACs.
+// Values are released after their last use, so memory is that of an ordinary forward pass.
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace edgecompress {
+
+class Model;
+
+/// Called after each node with the node's inputs and outputs, in order.
+using NodeObserver =
+    std::function<void(const torch::jit::Node& node, c10::ArrayRef<c10::IValue> inputs,
+                       c10::ArrayRef<c10::IValue> outputs)>;
+
+class Interpreter {
+ public:
+  /// The model and its graph must outlive the interpreter and not be edited meanwhile. Operators
+  /// are resolved once, here; nested blocks (prim::If, prim::Loop) are followed.
+  explicit Interpreter(const Model& model);
+  /// Any graph whose first input is the module `self`.
+  Interpreter(const torch::jit::Graph& graph, c10::IValue self);
+  ~Interpreter();
+
+  /// Inputs without `self`. Observers see only nodes in `observed` if it is given, else all.
+  std::vector<c10::IValue> run(const std::vector<c10::IValue>& inputs,
+                               const NodeObserver& observer = {}) const;
+
+ private:
+  struct Plan;
+  std::unique_ptr<Plan> plan_;
+};
+
+/// Sizes and dtype of every tensor value that one run of the example input gave.
+struct ValueShape {
+  std::vector<std::int64_t> sizes;
+  c10::ScalarType dtype;
+};
+using ShapeMap = std::unordered_map<const torch::jit::Value*, ValueShape>;
+ShapeMap record_shapes(const Model& model, const std::vector<at::Tensor>& inputs);
+
+}  // namespace edgecompress

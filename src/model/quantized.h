@@ -1,0 +1,45 @@
+// INT8 described as plain data, and the one place where it becomes LibTorch's packed form.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace edgecompress {
+
+/// Affine quantization of an activation: real = scale * (q - zero_point), q in [0, 255].
+struct QuantizedRange {
+  double scale = 1.0;
+  std::int64_t zero_point = 0;
+};
+
+/// A weight in INT8, one scale per output channel (axis 0): real = scales[c] * values[c, ...].
+struct QuantizedWeight {
+  at::Tensor values;  ///< int8, in [-127, 127]
+  at::Tensor scales;  ///< float64, of size values.size(axis), or 1 for per-tensor
+  std::int64_t axis = 0;
+};
+
+/// Symmetric; scale = max|w| / 127 per channel (a channel of zeros gets scale 1).
+/// Throws Error(kPass) if the weight is not finite.
+QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis = 0);
+at::Tensor dequantize(const QuantizedWeight& weight);
+
+/// The smallest affine range that holds [low, high] and 0 exactly (Jacob et al. 2018, "Quantization
+/// and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference").
+QuantizedRange choose_range(double low, double high);
+
+struct ConvGeometry {
+  std::vector<std::int64_t> stride, padding, dilation;
+  std::int64_t groups = 1;
+};
+/// Packed parameters for quantized::conv{1,2,3}d (by the weight's rank) / quantized::linear /
+/// quantized::linear_dynamic. Throws Error(kPass) if the engine refuses.
+c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
+                      const ConvGeometry& geometry);
+c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias);
+
+}  // namespace edgecompress

@@ -1,0 +1,34 @@
+// The state of this process that honest numbers hang on: threads, BLAS kernels, fusers, denormals.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "report/report.h"
+
+namespace edgecompress {
+
+/// Once a process, before any model runs: CPU fusers off (2.6 never finishes with them), denormals
+/// flushed to zero, quantized engine chosen. Safe to call again.
+void initialise_runtime();
+
+/// Threads of LibTorch *and* of the BLAS library (LibTorch's own call doesn't reach OpenBLAS).
+/// 0: every core that this process may use. Returns the number set.
+std::int64_t set_threads(std::int64_t threads);
+std::int64_t usable_cores();
+
+/// "onednn", "qnnpack", "x86", "fbgemm": the engine that INT8 kernels will run on.
+std::string quantized_engine();
+
+/// What ran, for the report.
+Environment describe_environment();
+
+/// "" if the BLAS library uses kernels that fit this CPU, else one sentence that says which it
+/// took, which it should take, and the variable that mends it. See util/cpu.h for how it is
+/// prevented.
+std::string blas_complaint();
+
+/// Loads a shared object that registers custom operators. Throws Error(kModel).
+void load_op_library(const std::string& path);
+
+}  // namespace edgecompress

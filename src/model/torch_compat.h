@@ -1,0 +1,7 @@
+// Every difference between the LibTorch versions that we support, in one place: 1.13 (Debian 12),
+// 2.6 (Debian 13), 2.14 (Debian forky). CMake's side of it is cmake/LibTorch.cmake.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/jit/passes/freeze_module.h>
+#include <torch/version.h>

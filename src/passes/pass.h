@@ -1,0 +1,51 @@
+// The interface of a pass: it changes the model, and nothing else. It opens no file, reads no
+// clock, prints nothing, evaluates nothing, rolls nothing back; all that is the runner's.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "data/dataset.h"
+#include "eval/evaluate.h"
+#include "model/model.h"
+#include "recipe/pass_catalogue.h"
+#include "util/progress.h"
+
+namespace edgecompress {
+
+struct PassResult {
+  bool changed = false;
+  std::map<std::string, double> counts;
+  std::string note;  ///< one sentence for the report; where changed is false: why
+  Json details = Json::object();
+  /// Files to be written beside the model, by name relative to the output folder.
+  std::map<std::string, std::string> files;
+};
+
+/// All that a pass may touch besides the model.
+struct PassContext {
+  std::uint64_t seed = 0;
+  const DataSets* data = nullptr;
+  /// The network a name stands for: "original" is the run's input model, else a path (relative to
+  /// the recipe). Throws Error(kModel).
+  std::function<Model(const std::string&)> load_teacher;
+  /// The score on the set where choices are made (early stopping); empty without labels.
+  std::function<Score(const Forward&)> score;
+  Progress* progress = nullptr;
+};
+
+class Pass {
+ public:
+  virtual ~Pass() = default;
+  virtual PassResult run(Model& model, PassContext& context) = 0;
+};
+
+struct PassSpec {
+  PassDescription description;
+  /// From resolved options.
+  std::function<std::unique_ptr<Pass>(const Json& options)> make;
+};
+
+}  // namespace edgecompress

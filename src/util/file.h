@@ -1,0 +1,47 @@
+// Reading and writing files without ever leaving half of one under its final name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "edgecompress/error.h"
+
+namespace edgecompress {
+
+/// The whole file; at most `limit` bytes. Throws Error(`code`) naming the path and the reason.
+std::string read_file(const std::filesystem::path& path, ExitCode code, std::int64_t limit);
+
+/// Writes through a temporary name in the same folder, fsyncs, then renames over `path`.
+/// Throws Error(kOutput); the temporary file is removed on failure.
+void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
+
+/// A folder that appears whole or not at all: files are written into a hidden sibling
+/// (".NAME.partial-PID") and moved into place by commit(). Without commit() the destructor removes
+/// it.
+class StagedDirectory {
+ public:
+  /// Checks at once that `final_path` can be made and written, and that it holds no file of an
+  /// earlier run unless `overwrite`. Throws Error(kOutput).
+  StagedDirectory(std::filesystem::path final_path, bool overwrite);
+  ~StagedDirectory();
+  StagedDirectory(const StagedDirectory&) = delete;
+  StagedDirectory& operator=(const StagedDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return staging_; }
+  const std::filesystem::path& final_path() const { return final_; }
+  /// fsyncs and moves every staged entry to the final folder (made if absent). Throws
+  /// Error(kOutput).
+  void commit();
+
+ private:
+  std::filesystem::path final_;
+  std::filesystem::path staging_;
+  bool is_committed_ = false;
+};
+
+/// Length of the file after deflate (zlib level 6), streamed; nothing is written.
+std::int64_t deflated_size(const std::filesystem::path& path);
+
+}  // namespace edgecompress
