@@ -31,25 +31,32 @@ std::string to_string(LayerKind kind);
 struct Layer {
   torch::jit::Node* node = nullptr;
   LayerKind kind = LayerKind::kOther;
-  std::string name;  ///< dotted name of the module that holds the weight ("layer1.0.conv1")
-  std::vector<std::string>
-      weights;  ///< dotted names of its parameters and buffers, in argument order
-  std::optional<std::string>
-      weight;  ///< the one that the layer multiplies with, if it is one tensor
+  /// Dotted name of the module that holds the weight ("layer1.0.conv1"), or the weight's own name
+  /// where the root holds it; the op with its number ("aten::conv2d#3") if there is no attribute.
+  std::string name;
+  /// Dotted names of the tensors (and packed INT8 weights) that it is computed from, in argument
+  /// order; also those behind a weight that the graph computes (an adapter).
+  std::vector<std::string> weights;
+  /// The one that the layer multiplies with, if it is one tensor read straight from an attribute.
+  std::optional<std::string> weight;
   std::optional<std::string> bias;
 };
 
-/// Every layer with weights, in execution order (nested blocks included). A layer whose weight is
-/// computed in the graph (an adapter) has no `weight`.
+/// Every layer with weights, in execution order (nested blocks included): each node that mixes
+/// attributes with activations, and every convolution, linear, norm, embedding and RNN.
 std::vector<Layer> find_layers(Model& model);
 
 /// Dotted attribute path of a value that is a chain of GetAttr from `self`, or "" if it is not.
 std::string attribute_path(const torch::jit::Value* value);
-/// The int, bool, double, list, string or None that a constant value holds.
+/// The int, bool, double, list, string, tensor or None that a constant value holds; lists that are
+/// built from constants count.
 std::optional<c10::IValue> constant_of(const torch::jit::Value* value);
 /// A value that reads the attribute, inserted at the graph's start (chains of GetAttr).
+/// Throws Error(kInternal) if there is none.
 torch::jit::Value* insert_attribute(torch::jit::Graph& graph, const Model& model,
                                     const std::string& dotted_name);
+/// The same where the type of the graph's `self` is all there is to go by.
+torch::jit::Value* insert_attribute(torch::jit::Graph& graph, const std::string& dotted_name);
 
 /// Multiply-accumulates of one run, per node in execution order: convolutions (transposed too),
 /// linear, matmul/bmm/addmm/baddbmm/einsum-free attention, LSTM/GRU/RNN cells. Others count 0.
