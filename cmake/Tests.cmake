@@ -17,19 +17,21 @@ function(edgecompress_test folder label)
   target_link_libraries(${target} PRIVATE edgecompress_flags edgecompress_core fmt::fmt spdlog::spdlog
                         nlohmann_json::nlohmann_json GTest::gmock GTest::gtest_main ${ARGN})
   if(NOT label STREQUAL fast)
-    target_link_libraries(${target} PRIVATE edgecompress edgecompress_torch)
-    target_precompile_headers(${target} REUSE_FROM test_pch)
+    target_link_libraries(${target} PRIVATE test_support)
+    target_precompile_headers(${target} REUSE_FROM test_support)
   endif()
   gtest_discover_tests(${target} TEST_PREFIX "${folder}." DISCOVERY_TIMEOUT 120 DISCOVERY_MODE PRE_TEST
                        PROPERTIES LABELS ${label} TIMEOUT 600)
 endfunction()
 
-# One precompiled header for all tests that need LibTorch.
-file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/test_pch.cpp" "")
-add_library(test_pch OBJECT "${CMAKE_CURRENT_BINARY_DIR}/test_pch.cpp")
-target_link_libraries(test_pch PRIVATE edgecompress_flags edgecompress_core edgecompress_torch fmt::fmt spdlog::spdlog
+# What tests that need LibTorch share: one precompiled header and the tiny networks.
+file(GLOB edgecompress_support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
+add_library(test_support STATIC ${edgecompress_support_sources})
+target_include_directories(test_support PUBLIC src tests)
+target_link_libraries(test_support PUBLIC edgecompress edgecompress_flags edgecompress_torch fmt::fmt spdlog::spdlog
                       nlohmann_json::nlohmann_json GTest::gmock)
-target_precompile_headers(test_pch PRIVATE <nlohmann/json.hpp> <fmt/format.h> <ATen/ATen.h>
+target_compile_definitions(test_support PUBLIC EDGECOMPRESS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+target_precompile_headers(test_support PRIVATE <nlohmann/json.hpp> <fmt/format.h> <ATen/ATen.h>
                           <torch/csrc/jit/api/module.h> <torch/csrc/jit/ir/ir.h> <gmock/gmock.h>)
 
 edgecompress_test(util fast)
