@@ -9,7 +9,8 @@
 //     all").one_of({"layer", "global"}); return o;
 //   }
 //
-// The default is the member's own initialiser. A member of type std::optional has none.
+// The default is the member's own initialiser, or that of the `defaults` given to Options. A member
+// of type std::optional has none.
 #pragma once
 
 #include <cstdint>
@@ -157,13 +158,16 @@ void from_json(const Json& json, std::optional<V>& out) {
 template <class T>
 class Options {
  public:
+  explicit Options(T defaults = T{}) : defaults_(std::move(defaults)) {}
+
   /// A plain value. The reference stays valid until the next add.
   template <class V>
   Option& add(const std::string& name, V T::*member, const std::string& help) {
     binders_.push_back([name, member](const Json& resolved, T& out) {
       detail::from_json(resolved.at(name), out.*member);
     });
-    return table_.add(Option(name, detail::TypeOf<V>::value, detail::to_json(T{}.*member), help));
+    return table_.add(
+        Option(name, detail::TypeOf<V>::value, detail::to_json(defaults_.*member), help));
   }
   /// A nested struct with options of its own. Absent: the nested defaults.
   template <class V>
@@ -188,10 +192,18 @@ class Options {
     return table_.add(Option(name, OptionType::kObject, Json(), help).fields(nested.table()));
   }
 
+  /// The options of a struct that `T` holds, at this table's own level: what several passes share.
+  template <class V>
+  void splice(V T::*member, const Options<V>& nested) {
+    binders_.push_back(
+        [member, nested](const Json& resolved, T& out) { out.*member = nested.bind(resolved); });
+    for (const Option& option : nested.table().options()) table_.add(option);
+  }
+
   const OptionTable& table() const { return table_; }
   /// From JSON that table().resolve() returned.
   T bind(const Json& resolved) const {
-    T out{};
+    T out = defaults_;
     for (const auto& binder : binders_) binder(resolved, out);
     return out;
   }
@@ -200,6 +212,7 @@ class Options {
   }
 
  private:
+  T defaults_;
   OptionTable table_;
   std::vector<std::function<void(const Json&, T&)>> binders_;
 };
