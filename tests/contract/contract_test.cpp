@@ -1,5 +1,6 @@
 // The contract suite: every pass on every tiny network. A new pass is tested here from the day it
 // is in passes.def.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/serialization/pickle.h>
 
