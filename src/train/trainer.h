@@ -1,9 +1,9 @@
 // The one training loop: every training pass gives it a loss and the parameters to train.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,53 +12,60 @@
 #include "eval/evaluate.h"
 #include "model/model.h"
 #include "recipe/options.h"
+#include "train/losses.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
 #include "util/progress.h"
 
 namespace edgecompress {
 
-struct OptimizerOptions {
-  std::string name = "sgd";  ///< sgd, adamw
-  double lr = 0.01;
-  double momentum = 0.9;
-  bool nesterov = false;
-  double weight_decay = 1e-4;  ///< not on tensors of one dimension (norms, biases)
-};
-struct ScheduleOptions {
-  std::string name = "cosine";                   ///< constant, cosine, step
-  double warm_up = 0.0;                          ///< share of the steps with a linear ramp, [0, 1)
-  double gamma = 0.1;                            ///< step: factor at each milestone
-  std::vector<double> milestones = {0.5, 0.75};  ///< step: shares of the training
-};
+/// What every training pass lets its user choose.
 struct TrainOptions {
   std::int64_t epochs = 1;
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
-  double clip_grad_norm = 0;  ///< 0: none
+  double clip_grad_norm = 0;  ///< largest 2-norm of all gradients together; 0: no clipping
   std::int64_t patience = 0;  ///< early stopping: epochs without a better score; 0: run them all
   bool keep_best = true;      ///< end with the weights of the best epoch by the choice set's score
   bool keep_zeros = true;     ///< weights that are exactly 0 (pruned) stay 0
 };
-/// Declares these on a pass's own struct; `train` is the member that holds them... see trainer.cpp.
-Options<OptimizerOptions> optimizer_options();
-Options<ScheduleOptions> schedule_options();
+/// To be spliced into a pass's options; `defaults` are the pass's own.
+Options<TrainOptions> train_options(const TrainOptions& defaults = {});
 
-/// Loss of one batch: the model's outputs, the batch -> scalar.
-using LossFunction =
-    std::function<at::Tensor(const std::vector<at::Tensor>& outputs, const Batch& batch)>;
-
-struct TrainResult {
-  std::int64_t steps = 0;
-  std::int64_t best_epoch = 0;  ///< 1-based; 0: before training
-  std::vector<double> losses;   ///< mean of each epoch
-  std::vector<double> scores;   ///< of each epoch on the choice set; empty without one
-  std::optional<double> score_before;
+struct TrainTask {
+  std::string name;                     ///< for messages and progress: "finetune"
+  std::vector<std::string> parameters;  ///< dotted names; every other tensor stays as it is
+  TrainOptions options;
+  LossFunction loss;
+  std::shared_ptr<const Dataset> data;
+  std::int64_t batch_size = 64;
+  std::uint64_t seed = 0;  ///< of the order, the augmentation and dropout
+  /// Where choices are made (patience, keep_best); empty: they are not made.
+  std::function<Score(const Forward&)> score;
 };
 
-/// Trains the named parameters of `model` in place (train mode inside, eval mode after).
-/// Throws Error(kPass) if the loss becomes non-finite.
-TrainResult train(Model& model, const std::vector<std::string>& parameters,
-                  const TrainOptions& options, const LossFunction& loss,
-                  std::shared_ptr<const Dataset> data, std::int64_t batch_size, std::uint64_t seed,
-                  const std::function<Score(const Forward&)>& score, Progress& progress);
+struct TrainResult {
+  std::int64_t parameters = 0;  ///< numbers trained
+  std::int64_t steps = 0;
+  std::int64_t best_epoch = 0;  ///< 1-based, the one whose weights were kept; 0: before training
+  bool stopped_early = false;
+  std::vector<double> losses;  ///< mean of each epoch
+  std::vector<double> scores;  ///< of each epoch on the choice set; empty without one
+  std::optional<double> score_before;
+  std::string metric;
+};
+/// Losses and scores by epoch, for the report.
+Json curves(const TrainResult& result);
+
+/// Trains `task.parameters` of `model` in place: training mode and gradients inside, eval mode and
+/// the model's own `requires_grad` flags and memory layout after, also when it throws (then the
+/// weights are those of the last whole step). Running statistics of batch norms move along.
+/// With a choice set and keep_best, the model ends with the weights that scored best there, those
+/// before training included, so it is never worse than it was.
+/// The same task on the same model gives the same bytes; LibTorch's global random state is left as
+/// it was found.
+/// Throws Error(kPass) if the loss becomes non-finite, naming epoch, step and learning rate, and
+/// Error(kInterrupted).
+TrainResult train(Model& model, const TrainTask& task, Progress& progress);
 
 }  // namespace edgecompress

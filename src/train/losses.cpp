@@ -1,0 +1,83 @@
+#include "train/losses.h"
+
+#include <ATen/ATen.h>
+
+#include <sstream>
+
+#include "edgecompress/error.h"
+
+namespace edgecompress {
+
+Options<LossOptions> loss_options() {
+  Options<LossOptions> o;
+  o.add("loss", &LossOptions::name,
+        "loss against the labels; auto: cross_entropy for class ids, mse for numbers")
+      .one_of({"auto", "cross_entropy", "mse", "l1"});
+  o.add("label_smoothing", &LossOptions::label_smoothing,
+        "cross_entropy: share of the target that is spread over all classes")
+      .at_least(0)
+      .below(1);
+  return o;
+}
+
+namespace {
+
+std::string text_of(at::IntArrayRef sizes) {
+  std::ostringstream text;
+  text << sizes;
+  return text.str();
+}
+
+at::Tensor cross_entropy(const at::Tensor& output, const at::Tensor& target, double smoothing) {
+  if (target.scalar_type() != at::kLong || output.dim() != target.dim() + 1) {
+    throw Error(ExitCode::kPass,
+                "cross entropy needs class ids of type int64 and scores with one dimension more, "
+                "found a target " +
+                    text_of(target.sizes()) + " of type " + c10::toString(target.scalar_type()) +
+                    " and an output " + text_of(output.sizes()),
+                "choose another loss (mse, l1) or another target");
+  }
+  return at::cross_entropy_loss(output, target, {}, at::Reduction::Mean, -100, smoothing);
+}
+
+/// [n] targets for [n, 1] outputs are what files of numbers usually hold.
+at::Tensor as_output(const at::Tensor& target, const at::Tensor& output) {
+  if (target.numel() != output.numel() || target.size(0) != output.size(0)) {
+    throw Error(ExitCode::kPass,
+                "the loss compares the output with the target, number by number, but the output "
+                "is " +
+                    text_of(output.sizes()) + " and the target " + text_of(target.sizes()),
+                "class ids need the loss cross_entropy");
+  }
+  return target.to(output.scalar_type()).view_as(output);
+}
+
+}  // namespace
+
+LossFunction target_loss(const LossOptions& options) {
+  return [options](const std::vector<at::Tensor>& outputs, const Batch& batch) {
+    if (!batch.target.defined()) {
+      throw Error(ExitCode::kPass, "the loss needs labels, but the training set has none",
+                  "give the set a target, or distil with alpha 1, which needs no labels");
+    }
+    const at::Tensor& output = outputs.at(0);
+    const bool is_class_id = batch.target.scalar_type() == at::kLong;
+    if (options.name == "cross_entropy" || (options.name == "auto" && is_class_id)) {
+      return cross_entropy(output, batch.target, options.label_smoothing);
+    }
+    const at::Tensor target = as_output(batch.target, output);
+    return options.name == "l1" ? at::l1_loss(output, target) : at::mse_loss(output, target);
+  };
+}
+
+at::Tensor soft_loss(const at::Tensor& student, const at::Tensor& teacher,
+                     const DistillOptions& options) {
+  if (options.soft_loss == "mse") return at::mse_loss(student, teacher);
+  const double t = options.temperature;
+  const at::Tensor student_log = at::log_softmax(student / t, 1);
+  const at::Tensor teacher_log = at::log_softmax(teacher / t, 1);
+  const at::Tensor divergence = (teacher_log.exp() * (teacher_log - student_log)).sum(1);
+  return t * t * divergence.mean();
+}
+
+}  // namespace edgecompress

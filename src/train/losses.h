@@ -1,0 +1,44 @@
+// What training makes small.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "recipe/options.h"
+
+namespace edgecompress {
+
+/// Loss of one batch: the model's outputs, the batch -> scalar with gradients.
+using LossFunction =
+    std::function<at::Tensor(const std::vector<at::Tensor>& outputs, const Batch& batch)>;
+
+struct LossOptions {
+  std::string name = "auto";   ///< auto, cross_entropy, mse, l1
+  double label_smoothing = 0;  ///< cross_entropy: share of the target spread over all classes
+};
+/// To be spliced into a pass's options, as `loss` and `label_smoothing`.
+Options<LossOptions> loss_options();
+
+/// Of the first output against the batch's target, averaged. `auto` is cross entropy for int64
+/// targets ([n] for scores [n, classes], or [n, ...] for [n, classes, ...]) and mean squared error
+/// for floating ones of the output's shape.
+/// Calling it throws Error(kPass) without a target, or where the shapes can't be compared.
+LossFunction target_loss(const LossOptions& options);
+
+struct DistillOptions {
+  double temperature = 4.0;
+  double alpha = 0.9;            ///< weight of the teacher's outputs against that of the labels
+  std::string soft_loss = "kl";  ///< kl, mse
+};
+/// Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network":
+///   kl   T^2 * KL(softmax(teacher / T) || softmax(student / T)), classes along dimension 1,
+///        averaged over samples (and positions)
+///   mse  mean squared difference of the outputs as they are
+at::Tensor soft_loss(const at::Tensor& student, const at::Tensor& teacher,
+                     const DistillOptions& options);
+
+}  // namespace edgecompress
