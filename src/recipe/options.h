@@ -4,9 +4,11 @@
 //   struct PruneOptions { double ratio = 0.5; std::string scope = "layer"; };
 //   Options<PruneOptions> options() {
 //     Options<PruneOptions> o;
-//     o.add("ratio", &PruneOptions::ratio, "share of the weights set to
-//     zero").at_least(0).below(1); o.add("scope", &PruneOptions::scope, "rank per layer or over
-//     all").one_of({"layer", "global"}); return o;
+//     o.add("ratio", &PruneOptions::ratio, "share of the weights set to zero")
+//         .at_least(0).below(1);
+//     o.add("scope", &PruneOptions::scope, "rank per layer or over all")
+//         .one_of({"layer", "global"});
+//     return o;
 //   }
 //
 // The default is the member's own initialiser, or that of the `defaults` given to Options. A member
@@ -27,6 +29,12 @@ namespace edgecompress {
 using Json = nlohmann::json;
 
 class OptionTable;
+
+/// The JSON pointer (RFC 6901) of member `key`, or of element `index`, of what `pointer` points at.
+std::string child_pointer(const std::string& pointer, const std::string& key);
+std::string child_pointer(const std::string& pointer, std::size_t index);
+/// A value as an error message shows it: "1.5", "the string \"x\"", "a list of 3".
+std::string describe(const Json& value);
 
 enum class OptionType {
   kBoolean,
@@ -198,6 +206,17 @@ class Options {
     binders_.push_back(
         [member, nested](const Json& resolved, T& out) { out.*member = nested.bind(resolved); });
     for (const Option& option : nested.table().options()) table_.add(option);
+  }
+  /// A list of nested structs, each with options of its own.
+  template <class V>
+  Option& add(const std::string& name, std::vector<V> T::*member, const Options<V>& nested,
+              const std::string& help) {
+    binders_.push_back([name, member, nested](const Json& resolved, T& out) {
+      (out.*member).clear();
+      for (const Json& item : resolved.at(name)) (out.*member).push_back(nested.bind(item));
+    });
+    return table_.add(
+        Option(name, OptionType::kObjects, Json::array(), help).fields(nested.table()));
   }
 
   const OptionTable& table() const { return table_; }

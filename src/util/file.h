@@ -17,9 +17,10 @@ std::string read_file(const std::filesystem::path& path, ExitCode code, std::int
 /// Throws Error(kOutput); the temporary file is removed on failure.
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
-/// A folder that appears whole or not at all: files are written into a hidden sibling
-/// (".NAME.partial-PID") and moved into place by commit(). Without commit() the destructor removes
-/// it.
+/// A folder that appears whole or not at all: files are written into a hidden folder
+/// (".NAME.partial-PID", beside the final one, or inside it where it exists already, so that it is
+/// on the same file system) and moved into place by commit(). Without commit() the destructor
+/// removes it, and the parent folders that it had to make.
 class StagedDirectory {
  public:
   /// Checks at once that `final_path` can be made and written, and that it holds no file of an
@@ -38,6 +39,7 @@ class StagedDirectory {
  private:
   std::filesystem::path final_;
   std::filesystem::path staging_;
+  std::filesystem::path made_;  // the topmost folder that had to be made; empty: none
   bool is_committed_ = false;
 };
 

@@ -1,0 +1,218 @@
+#include "util/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <system_error>
+#include <vector>
+
+namespace edgecompress {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t kChunk = std::size_t{1} << 16;
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void fail_output(const fs::path& path, const std::string& why,
+                              const std::string& hint = {}) {
+  throw Error(ExitCode::kOutput, path.string() + ": can't be written: " + why, hint);
+}
+
+/// A file descriptor that is closed on every way out.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int number() const { return number_; }
+  bool is_open() const { return number_ >= 0; }
+
+ private:
+  int number_;
+};
+
+void write_all(const Descriptor& file, std::string_view bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file.number(), bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail_output(path, reason(errno));
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+// Some file systems can't sync a folder or a file opened for reading; that is no failure.
+void sync(const fs::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.is_open() && ::fsync(file.number()) != 0 && (errno == EIO || errno == ENOSPC)) {
+    fail_output(path, reason(errno));
+  }
+}
+
+fs::path parent_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+/// The topmost folder on the way to `path` that does not exist; empty if all do.
+fs::path first_missing(const fs::path& path) {
+  fs::path missing;
+  for (fs::path folder = path; !folder.empty() && !fs::exists(folder);
+       folder = folder.parent_path()) {
+    missing = folder;
+  }
+  return missing;
+}
+
+/// Removes `folder` and those above it up to `topmost`; one that somebody has used meanwhile stays.
+void remove_empty(fs::path folder, const fs::path& topmost) {
+  if (topmost.empty()) return;
+  std::error_code ignored;
+  while (fs::remove(folder, ignored) && folder != topmost) folder = folder.parent_path();
+}
+
+std::string partial_name(const fs::path& final_path) {
+  return "." + final_path.filename().string() + ".partial-" + std::to_string(::getpid());
+}
+
+bool is_partial(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.front() == '.' && name.find(".partial-") != std::string::npos;
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, ExitCode code, std::int64_t limit) {
+  const auto fail = [&](const std::string& why) {
+    throw Error(code, path.string() + ": can't be read: " + why);
+  };
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) fail(reason(errno));
+  std::string bytes;
+  std::vector<char> chunk(kChunk);
+  while (true) {
+    const ssize_t count = ::read(file.number(), chunk.data(), chunk.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(reason(errno));
+    if (count == 0) return bytes;
+    bytes.append(chunk.data(), static_cast<std::size_t>(count));
+    if (static_cast<std::int64_t>(bytes.size()) > limit) {
+      fail("it is larger than the " + std::to_string(limit) + " bytes that are read at most");
+    }
+  }
+}
+
+void write_file_atomic(const fs::path& path, std::string_view bytes) {
+  const fs::path temporary = parent_of(path) / partial_name(path);
+  try {
+    {
+      const Descriptor file(
+          ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+      if (!file.is_open()) fail_output(path, reason(errno));
+      write_all(file, bytes, path);
+      if (::fsync(file.number()) != 0) fail_output(path, reason(errno));
+    }
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_output(path, reason(errno));
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  sync(parent_of(path));
+}
+
+StagedDirectory::StagedDirectory(fs::path final_path, bool overwrite)
+    : final_(std::move(final_path)) {
+  // "out/" and "out" are the same folder, and a bare name needs a parent to stand in.
+  final_ = fs::absolute(final_).lexically_normal();
+  if (!final_.has_filename()) final_ = final_.parent_path();
+  try {
+    if (!fs::exists(final_)) {
+      made_ = first_missing(parent_of(final_));
+      fs::create_directories(parent_of(final_));
+      staging_ = parent_of(final_) / partial_name(final_);
+    } else if (!fs::is_directory(final_)) {
+      fail_output(final_, "it is a file, not a folder");
+    } else {
+      const bool is_used = std::any_of(fs::directory_iterator(final_), fs::directory_iterator(),
+                                       [](const auto& entry) { return !is_partial(entry.path()); });
+      if (is_used && !overwrite) {
+        fail_output(final_, "the folder is not empty",
+                    "choose another folder, or allow overwriting (--overwrite)");
+      }
+      staging_ = final_ / partial_name(final_);
+    }
+    fs::remove_all(staging_);
+    fs::create_directory(staging_);
+  } catch (const fs::filesystem_error& error) {
+    remove_empty(parent_of(final_), made_);
+    fail_output(final_, error.code().message());
+  }
+}
+
+StagedDirectory::~StagedDirectory() {
+  if (is_committed_) return;
+  std::error_code ignored;
+  fs::remove_all(staging_, ignored);
+  remove_empty(parent_of(final_), made_);
+}
+
+void StagedDirectory::commit() {
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(staging_)) sync(entry.path());
+    sync(staging_);
+    if (!fs::exists(final_)) {
+      fs::rename(staging_, final_);
+    } else {
+      for (const auto& entry : fs::directory_iterator(staging_)) {
+        const fs::path target = final_ / entry.path().filename();
+        // rename() replaces a file in one step, but not a folder that holds something.
+        if (entry.is_directory() || fs::is_directory(target)) fs::remove_all(target);
+        fs::rename(entry.path(), target);
+      }
+      fs::remove(staging_);
+    }
+    sync(final_);
+    sync(parent_of(final_));
+  } catch (const fs::filesystem_error& error) {
+    fail_output(final_, error.code().message());
+  }
+  is_committed_ = true;
+}
+
+std::int64_t deflated_size(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ExitCode::kData, path.string() + ": can't be read");
+  z_stream stream{};
+  if (::deflateInit(&stream, 6) != Z_OK) throw Error(ExitCode::kInternal, "zlib can't start");
+  std::vector<char> in(kChunk), out(kChunk);
+  std::int64_t size = 0;
+  int state = Z_OK;
+  while (state != Z_STREAM_END) {
+    file.read(in.data(), static_cast<std::streamsize>(in.size()));
+    stream.next_in = reinterpret_cast<Bytef*>(in.data());
+    stream.avail_in = static_cast<uInt>(file.gcount());
+    do {
+      stream.next_out = reinterpret_cast<Bytef*>(out.data());
+      stream.avail_out = static_cast<uInt>(out.size());
+      state = ::deflate(&stream, file.eof() ? Z_FINISH : Z_NO_FLUSH);
+      size += static_cast<std::int64_t>(out.size() - stream.avail_out);
+    } while (stream.avail_out == 0);
+    if (file.bad()) {
+      ::deflateEnd(&stream);
+      throw Error(ExitCode::kData, path.string() + ": can't be read");
+    }
+  }
+  ::deflateEnd(&stream);
+  return size;
+}
+
+}  // namespace edgecompress
