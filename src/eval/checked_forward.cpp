@@ -93,6 +93,15 @@ void check_not_empty(const Dataset& data, const std::string& name) {
               "check its path, and limit and split");
 }
 
+void throw_not_runnable(const std::string& name, const std::vector<at::Tensor>& inputs,
+                        const std::exception& error) {
+  throw Error(ExitCode::kModel,
+              fmt::format("{}: the model does not accept {}: {}", name, describe_tensors(inputs),
+                          one_line_reason(error)),
+              "give the inputs that the model takes; a traced model may take only the batch size "
+              "it was traced with");
+}
+
 std::string one_line_reason(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   const std::string text = torch_error ? torch_error->what_without_backtrace() : error.what();

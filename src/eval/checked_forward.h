@@ -26,6 +26,10 @@ void check_batch_is_finite(const Batch& batch, const BatchOrigin& origin);
 /// Throws Error(kData) for a set without samples.
 void check_not_empty(const Dataset& data, const std::string& name);
 
+/// For a stored module that fails on example inputs: Error(kModel) with what it was given and said.
+[[noreturn]] void throw_not_runnable(const std::string& name, const std::vector<at::Tensor>& inputs,
+                                     const std::exception& error);
+
 /// What LibTorch has to say, on one line: without the stack of C++ frames and without the trace of
 /// serialized code around the error proper.
 std::string one_line_reason(const std::exception& error);

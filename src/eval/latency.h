@@ -20,9 +20,16 @@ struct LatencyCandidate {
 /// folded; that in channels_last; optimize_for_inference), the fastest is kept (Latency::form), and
 /// then all are timed in turn, one repeat each, so that noise of the machine falls on all alike.
 /// Medians, 10th and 90th percentiles of `spec.repeats` after `spec.warm_up`. A form that fails to
-/// run or gives other outputs than the stored one (beyond float tolerance) is left out.
+/// run or gives other outputs than the stored one (beyond float tolerance) is left out; see
+/// forms.h. Inputs are seeded example batches, threads are set for the measurement and restored
+/// after it. `spec.repeats` is at least 1. Throws Error(kModel) for a file that doesn't load or
+/// run.
 std::vector<Latency> measure_latency(const std::vector<LatencyCandidate>& candidates,
                                      const std::vector<InputSpec>& inputs, const LatencySpec& spec,
                                      Progress& progress);
+
+/// The `percent`-th percentile, interpolated linearly between the two nearest values; `values` is
+/// not empty, in any order.
+double percentile(std::vector<double> values, double percent);
 
 }  // namespace edgecompress

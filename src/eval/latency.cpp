@@ -1,0 +1,96 @@
+#include "eval/latency.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "edgecompress/error.h"
+#include "eval/checked_forward.h"
+#include "eval/forms.h"
+#include "model/model.h"
+#include "model/runtime.h"
+
+namespace edgecompress {
+namespace {
+
+/// The thread count of a measurement, undone at its end.
+class ThreadScope {
+ public:
+  explicit ThreadScope(std::int64_t threads) : previous_(at::get_num_threads()) {
+    set_threads(threads);
+  }
+  ~ThreadScope() { set_threads(previous_); }
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  std::int64_t previous_;
+};
+
+RunnableForm prepare(const LatencyCandidate& candidate, const std::vector<at::Tensor>& inputs) {
+  torch::jit::Module module = load_as_stored(candidate.path);
+  module.eval();
+  try {
+    return fastest_form(module, inputs);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw_not_runnable(candidate.name, inputs, error);
+  }
+}
+
+}  // namespace
+
+double percentile(std::vector<double> values, double percent) {
+  std::sort(values.begin(), values.end());
+  const double position = percent / 100.0 * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(std::floor(position));
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+std::vector<Latency> measure_latency(const std::vector<LatencyCandidate>& candidates,
+                                     const std::vector<InputSpec>& inputs, const LatencySpec& spec,
+                                     Progress& progress) {
+  initialise_runtime();
+  const ThreadScope threads(spec.threads);
+  const std::vector<at::Tensor> batch = make_example_inputs(inputs, spec.batch_size, /*seed=*/0);
+
+  const auto count = static_cast<std::int64_t>(candidates.size());
+  progress.begin("latency: choose forms", count);
+  std::vector<RunnableForm> forms;
+  for (const LatencyCandidate& candidate : candidates) {
+    forms.push_back(prepare(candidate, batch));
+    progress.advance(1, candidate.name + ": " + forms.back().name());
+  }
+  progress.end();
+
+  std::vector<std::vector<double>> times_ms(forms.size());
+  progress.begin("latency", spec.warm_up + spec.repeats);
+  for (std::int64_t repeat = -spec.warm_up; repeat < spec.repeats; ++repeat) {
+    for (std::size_t i = 0; i < forms.size(); ++i) {
+      const double time_ms = forms[i].time_ms();
+      if (repeat >= 0) times_ms[i].push_back(time_ms);
+    }
+    progress.advance();
+  }
+  progress.end();
+
+  std::vector<Latency> latencies;
+  for (std::size_t i = 0; i < forms.size(); ++i) {
+    Latency latency;
+    latency.median_ms = percentile(times_ms[i], 50);
+    latency.p10_ms = percentile(times_ms[i], 10);
+    latency.p90_ms = percentile(times_ms[i], 90);
+    latency.batch_size = spec.batch_size;
+    latency.threads = at::get_num_threads();
+    latency.warm_up = spec.warm_up;
+    latency.repeats = spec.repeats;
+    latency.form = forms[i].name();
+    latencies.push_back(latency);
+  }
+  return latencies;
+}
+
+}  // namespace edgecompress
