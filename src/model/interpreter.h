@@ -14,7 +14,8 @@ namespace edgecompress {
 
 class Model;
 
-/// Called after each node with the node's inputs and outputs, in order.
+/// Called after each node but prim::Constant with the node's inputs and outputs, in order. What an
+/// in-place node changed shows in its inputs too.
 using NodeObserver =
     std::function<void(const torch::jit::Node& node, c10::ArrayRef<c10::IValue> inputs,
                        c10::ArrayRef<c10::IValue> outputs)>;
@@ -28,7 +29,7 @@ class Interpreter {
   Interpreter(const torch::jit::Graph& graph, c10::IValue self);
   ~Interpreter();
 
-  /// Inputs without `self`. Observers see only nodes in `observed` if it is given, else all.
+  /// Inputs without `self`; outputs as the graph returns them. Runs under the caller's grad mode.
   std::vector<c10::IValue> run(const std::vector<c10::IValue>& inputs,
                                const NodeObserver& observer = {}) const;
 

@@ -1,0 +1,13 @@
+// Tells what a file is before LibTorch opens it, so that a wrong one gets an answer, not a stack.
+#pragma once
+
+#include <filesystem>
+
+namespace edgecompress {
+
+/// Returns if `path` looks like a TorchScript archive that this LibTorch can read. Otherwise throws
+/// Error(kModel) saying what the file is (a pickle, a state_dict, ONNX, an HTML page, cut off, of a
+/// newer format, ...) and what to do. Reads names and a few small records, never the weights.
+void check_torchscript_archive(const std::filesystem::path& path);
+
+}  // namespace edgecompress
