@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,8 @@ class Dataset {
   virtual Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const = 0;
   /// Class names, if the source knows them (folders).
   virtual std::vector<std::string> class_names() const { return {}; }
-  /// What the target looks like, without reading the inputs: largest and smallest class id.
+  /// What the target looks like, without reading the inputs: largest and smallest class id, of
+  /// all samples of the source where this is a part of it.
   struct LabelRange {
     std::int64_t low = 0, high = 0;
   };
@@ -55,9 +57,10 @@ struct DataSets {
 
 /// Opens every set of the recipe: sources, splits, limits, transforms. Splits are seeded by
 /// `recipe.seed`; a set taken `from` another with `split` is disjoint from what remains of it.
-/// `calibration`, if not given, is taken from train, else validation, without labels or
-/// augmentation. Throws Error(kData), or Error(kRecipe) for sets that refer to each other in a
-/// circle.
+/// A set without transforms of its own has those of the set it is taken from; training-only
+/// transforms act on `train` alone, and only if it says `augment`. `calibration`, if not given, is
+/// 256 samples of train, else of validation, without labels. Throws Error(kData), or Error(kRecipe)
+/// for sets that refer to each other in a circle.
 DataSets open_data(const Recipe& recipe);
 /// One set on its own.
 std::shared_ptr<const Dataset> open_dataset(const DatasetSpec& spec,
