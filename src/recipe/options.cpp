@@ -91,10 +91,11 @@ Json resolve_scalar(const Option& option, OptionType type, const Json& given,
       break;
   }
   if (!given.is_string()) fail(pointer, given, expected);
+  // A default outside the choices ("": none of them) is what a resolved recipe says.
+  if (option.choices.empty() || given == option.default_value) return given;
   for (const std::string& choice : option.choices) {
     if (given == choice) return given;
   }
-  if (option.choices.empty()) return given;
   const std::string nearest = nearest_name(given.get<std::string>(), option.choices);
   throw Error(ExitCode::kRecipe,
               fmt::format("{}: found {}, expected {}", pointer, describe(given), expected),
@@ -243,7 +244,9 @@ Json Option::schema() const {
   if (exclusive_maximum) bounds["exclusiveMaximum"] = *exclusive_maximum;
   if (!choices.empty()) {
     bounds["enum"] = choices;
-    if (may_be_null && names.item_type == nullptr) bounds["enum"].push_back(nullptr);
+    const bool is_extra = names.item_type == nullptr && !is_required &&
+                          std::find(choices.begin(), choices.end(), default_value) == choices.end();
+    if (is_extra) bounds["enum"].push_back(default_value);
   }
   if (names.item_type != nullptr) {
     schema["items"] = bounds;

@@ -88,14 +88,18 @@ struct Recipe {
 
   std::filesystem::path base;  ///< relative paths are relative to this folder
   Json resolved;               ///< the whole recipe with every default filled in
-  std::string sha256;          ///< of the resolved recipe's text
+  std::string sha256;          ///< of resolved_text()
+
+  /// The resolved recipe as it is written to recipe.resolved.json.
+  std::string resolved_text() const;
 
   /// `path` as the recipe means it.
   std::filesystem::path locate(const std::string& path) const;
 };
 
 /// One `--set PATH=VALUE`: "passes/0/ratio=0.3" or "evaluation.latency.repeats=5"; VALUE is JSON,
-/// or a string if it isn't. Throws Error(kUsage) if PATH does not exist in the recipe's shape.
+/// or a string if it isn't. Throws Error(kUsage) if PATH does not exist in the recipe's shape. The
+/// options of a pass and of a data source are checked by parse_recipe.
 void apply_override(Json& recipe, const std::string& assignment);
 
 /// Reads and checks everything that can be checked without opening the model or the data: keys,
@@ -111,14 +115,15 @@ struct RecipeOverrides {
   bool overwrite = false;
   std::vector<std::string> set;
 };
-/// The same from a file; `-` reads stdin. A syntax error names line and column.
+/// The same from a file of at most 16 MiB; `-` reads stdin. Messages begin with the file's name; a
+/// syntax error names line and column. A key given twice is an error.
 Recipe load_recipe(const std::filesystem::path& path, const PassCatalogue& catalogue,
                    const RecipeOverrides& overrides = {});
 
 /// The JSON Schema (draft-07) of recipes with these passes.
 Json recipe_schema(const PassCatalogue& catalogue);
 
-/// A data-set section on its own (`evaluate --data`). Throws Error(kRecipe).
+/// A data-set section on its own (`evaluate --data`): it must have a source. Throws Error(kRecipe).
 DatasetSpec parse_dataset(const Json& json, const std::string& pointer);
 
 }  // namespace edgecompress

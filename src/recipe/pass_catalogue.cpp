@@ -1,0 +1,157 @@
+#include "recipe/pass_catalogue.h"
+
+#include <fmt/format.h>
+
+#include "edgecompress/error.h"
+#include "util/table.h"
+#include "util/text.h"
+
+namespace edgecompress {
+
+namespace {
+
+Json to_json(const PassNeeds& needs) {
+  return {{"calibration", needs.calibration},
+          {"training", needs.training},
+          {"labels", needs.labels},
+          {"float_model", needs.float_model},
+          {"makes_int8", needs.makes_int8}};
+}
+
+PassNeeds needs_from_json(const Json& json) {
+  return {json.at("calibration"), json.at("training"), json.at("labels"), json.at("float_model"),
+          json.at("makes_int8")};
+}
+
+std::string needs_text(const PassNeeds& needs) {
+  std::vector<std::string> parts;
+  if (needs.training) parts.emplace_back(needs.labels ? "labelled training data" : "training data");
+  if (needs.calibration) parts.emplace_back("calibration data");
+  if (needs.float_model) parts.emplace_back("a float model");
+  return join(parts, ", ");
+}
+
+/// What a pass needs, where that hangs on its options too.
+std::string needs_text(const PassDescription& pass) {
+  std::string text = needs_text(pass.needs);
+  for (const PassDescription::When& when : pass.when) {
+    const std::string needs = needs_text(when.needs);
+    text += fmt::format("{}with {} {}: {}", text.empty() ? "" : "; ", when.option,
+                        when.value.is_string() ? when.value.get<std::string>() : when.value.dump(),
+                        needs.empty() ? "nothing" : needs);
+  }
+  return text.empty() ? "–" : text;
+}
+
+std::string default_text(const Option& option) {
+  if (option.is_required) return "required";
+  if (option.default_value.is_null()) return "–";
+  if (option.table && option.type == OptionType::kObject) return "";
+  return option.default_value.dump();
+}
+
+void add_option_rows(Table& table, const OptionTable& options, const std::string& prefix,
+                     const std::string& quote) {
+  for (const Option& option : options.options()) {
+    const std::string name = prefix + option.name;
+    table.add_row({quote + name + quote, option.type_text(), default_text(option), option.help});
+    if (option.table) add_option_rows(table, *option.table, name + ".", quote);
+  }
+}
+
+Table option_table(const PassDescription& pass, const std::string& quote) {
+  Table table({"Option", "Type", "Default", "Meaning"});
+  add_option_rows(table, pass.options, "", quote);
+  return table;
+}
+
+Table summary_table(const std::vector<PassDescription>& passes, const std::string& quote) {
+  Table table({"Pass", "What it does", "Needs"});
+  for (const PassDescription& pass : passes) {
+    table.add_row({quote + pass.name + quote, pass.summary, needs_text(pass)});
+  }
+  return table;
+}
+
+}  // namespace
+
+PassNeeds PassDescription::needs_with(const Json& resolved_options) const {
+  for (const When& condition : when) {
+    const auto found = resolved_options.find(condition.option);
+    if (found != resolved_options.end() && *found == condition.value) return condition.needs;
+  }
+  return needs;
+}
+
+const PassDescription& PassCatalogue::at(const std::string& name,
+                                         const std::string& pointer) const {
+  std::vector<std::string> names;
+  for (const PassDescription& pass : passes_) {
+    if (pass.name == name) return pass;
+    names.push_back(pass.name);
+  }
+  const std::string nearest = nearest_name(name, names);
+  throw Error(ExitCode::kRecipe,
+              fmt::format("{}: found {}, expected the name of a pass", pointer, describe(name)),
+              nearest.empty() ? "the passes are: " + join(names, ", ")
+                              : fmt::format("did you mean \"{}\"?", nearest));
+}
+
+Json PassCatalogue::to_json() const {
+  Json list = Json::array();
+  for (const PassDescription& pass : passes_) {
+    Json conditions = Json::array();
+    for (const PassDescription::When& condition : pass.when) {
+      conditions.push_back({{"option", condition.option},
+                            {"value", condition.value},
+                            {"needs", edgecompress::to_json(condition.needs)}});
+    }
+    list.push_back({{"name", pass.name},
+                    {"summary", pass.summary},
+                    {"options", pass.options.to_json()},
+                    {"needs", edgecompress::to_json(pass.needs)},
+                    {"when", std::move(conditions)}});
+  }
+  return list;
+}
+
+PassCatalogue PassCatalogue::from_json(const Json& json) {
+  std::vector<PassDescription> passes;
+  for (const Json& entry : json) {
+    PassDescription pass{entry.at("name"),
+                         entry.at("summary"),
+                         OptionTable::from_json(entry.at("options")),
+                         needs_from_json(entry.at("needs")),
+                         {}};
+    for (const Json& condition : entry.at("when")) {
+      pass.when.push_back(
+          {condition.at("option"), condition.at("value"), needs_from_json(condition.at("needs"))});
+    }
+    passes.push_back(std::move(pass));
+  }
+  return PassCatalogue(std::move(passes));
+}
+
+std::string PassCatalogue::markdown() const {
+  std::string text = summary_table(passes_, "`").markdown();
+  for (const PassDescription& pass : passes_) {
+    text += fmt::format("\n### {}\n\n", pass.name);
+    text += pass.options.options().empty() ? "No options.\n" : option_table(pass, "`").markdown();
+  }
+  return text;
+}
+
+std::string PassCatalogue::console() const {
+  std::string text;
+  for (const PassDescription& pass : passes_) {
+    text += fmt::format("{}{}\n  {}\n  needs: {}\n", text.empty() ? "" : "\n", pass.name,
+                        pass.summary, needs_text(pass));
+    if (pass.options.options().empty()) continue;
+    for (const std::string& line : split(option_table(pass, "").console(), '\n')) {
+      if (!line.empty()) text += "  " + line + "\n";
+    }
+  }
+  return text;
+}
+
+}  // namespace edgecompress
