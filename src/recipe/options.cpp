@@ -44,7 +44,7 @@ const TypeName& type_name(OptionType type) {
 
 [[noreturn]] void fail(const std::string& pointer, const Json& found, const std::string& expected) {
   throw Error(ExitCode::kRecipe,
-              fmt::format("{}: found {}, expected {}", pointer.empty() ? "the whole" : pointer,
+              fmt::format("{}: found {}, expected {}", pointer.empty() ? "top level" : pointer,
                           describe(found), expected));
 }
 
