@@ -1,0 +1,59 @@
+// Which nodes of a float graph will run in INT8, and why the others will not. Nothing is changed
+// here; int8_rewrite.h carries the plan out.
+#pragma once
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/layer_filter.h"
+#include "model/layers.h"
+#include "model/quantized.h"
+
+namespace edgecompress {
+
+/// One float op, and the activation after it, that become one INT8 op.
+struct Int8Op {
+  enum class Form {
+    kConv,    ///< quantized::conv1d..3d(_relu) with packed weights
+    kLinear,  ///< quantized::linear(_relu) with packed weights
+    kBinary,  ///< quantized::add(_relu), quantized::mul(_relu)
+    kCat,     ///< quantized::cat
+    kUnary,   ///< quantized::hardswish and others that give their output a range of its own
+    kSame     ///< the same op on INT8 values: pooling, views, ops whose output range is fixed
+  };
+  Form form;
+  torch::jit::Node* node = nullptr;
+  torch::jit::Node* activation = nullptr;  ///< a clamp to [0, bound] that the range carries out
+  std::optional<Layer> layer;              ///< of kConv and kLinear
+  ConvGeometry geometry;                   ///< of kConv
+
+  torch::jit::Value* output() const { return (activation ? activation : node)->outputs()[0]; }
+  bool has_own_range() const { return form != Form::kSame; }
+};
+
+/// A layer as the report shows it.
+struct Int8Layer {
+  std::string name;
+  bool is_int8 = false;
+  std::string reason;  ///< why it stays float, or how it runs ("static", "dynamic")
+  std::optional<QuantizedRange> output;  ///< of static INT8 layers
+};
+
+struct Int8Plan {
+  std::vector<Int8Op> ops;                         ///< in execution order
+  std::vector<const torch::jit::Value*> measured;  ///< values whose range calibration must find
+  std::vector<Int8Layer> float_layers;
+};
+
+/// Plans static INT8: every convolution and linear layer that the filter accepts, and what lies
+/// between them as long as it has an INT8 kernel, so that values stay INT8 from layer to layer.
+/// Dropouts and foldable batch norms should be gone. `has_range` says whether a value's range is
+/// known: always true before calibration; after it, false for what the data never reached.
+Int8Plan plan_static_int8(Model& model, const LayerFilter& filter,
+                          const std::function<bool(const torch::jit::Value*)>& has_range);
+
+}  // namespace edgecompress

@@ -1,0 +1,107 @@
+#include "model/quantized.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "edgecompress/error.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr double kWeightMax = 127;
+constexpr std::int64_t kActivationMax = 255;
+// Kernels divide by scales in float and flush denormals.
+constexpr double kSmallestScale = std::numeric_limits<float>::min();
+
+c10::IValue call(const std::string& op, torch::jit::Stack stack) {
+  try {
+    c10::Dispatcher::singleton().findSchemaOrThrow(op.c_str(), "").callBoxed(stack);
+  } catch (const c10::Error& error) {
+    throw Error(ExitCode::kPass, op + " refused: " + error.what_without_backtrace(),
+                "leave the layer float with the pass's `exclude` option");
+  }
+  return stack.at(0);
+}
+
+/// LibTorch's own quantized tensor.
+at::Tensor to_quantized_tensor(const QuantizedWeight& weight) {
+  if (weight.scales.numel() == 1) {
+    return at::_make_per_tensor_quantized_tensor(weight.values, weight.scales.item<double>(), 0);
+  }
+  const at::Tensor zero_points = at::zeros(weight.scales.sizes(), at::kLong);
+  return at::_make_per_channel_quantized_tensor(weight.values, weight.scales, zero_points,
+                                                weight.axis);
+}
+
+/// `scales` so that it broadcasts over `axis`.
+at::Tensor along_axis(const at::Tensor& scales, std::int64_t rank, std::int64_t axis) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(rank), 1);
+  shape.at(static_cast<std::size_t>(axis)) = scales.numel();
+  return scales.reshape(shape);
+}
+
+c10::IValue optional_bias(const at::Tensor& bias) {
+  return bias.defined() ? c10::IValue(bias.detach().to(at::kFloat)) : c10::IValue();
+}
+
+}  // namespace
+
+QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor wide = weight.detach().to(at::kDouble);
+  if (!at::isfinite(wide).all().item<bool>()) {
+    throw Error(ExitCode::kPass, "a weight holds values that are not finite",
+                "the weights of the model are damaged");
+  }
+  at::Tensor largest;
+  if (per_channel) {
+    largest = wide.abs().transpose(0, axis).reshape({weight.size(axis), -1}).amax(1);
+  } else {
+    largest = wide.abs().max().reshape({1});
+  }
+  // Rounded to float first: that is the precision in which kernels and files keep scales.
+  const at::Tensor scales = (largest / kWeightMax).to(at::kFloat).to(at::kDouble);
+  QuantizedWeight quantized;
+  quantized.axis = axis;
+  quantized.scales = at::where(scales >= kSmallestScale, scales, at::ones_like(scales));
+  quantized.values = (wide / along_axis(quantized.scales, wide.dim(), per_channel ? axis : 0))
+                         .round()
+                         .clamp(-kWeightMax, kWeightMax)
+                         .to(at::kChar);
+  return quantized;
+}
+
+at::Tensor dequantize(const QuantizedWeight& weight) {
+  const std::int64_t axis = weight.scales.numel() == 1 ? 0 : weight.axis;
+  return (weight.values.to(at::kDouble) * along_axis(weight.scales, weight.values.dim(), axis))
+      .to(at::kFloat);
+}
+
+QuantizedRange choose_range(double low, double high) {
+  low = std::min(low, 0.0);
+  high = std::max(high, 0.0);
+  QuantizedRange range;
+  range.scale = static_cast<float>((high - low) / kActivationMax);
+  if (!(range.scale >= kSmallestScale)) return {1.0, 0};
+  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, kActivationMax);
+  return range;
+}
+
+c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
+                      const ConvGeometry& geometry) {
+  const std::string rank = std::to_string(weight.values.dim() - 2);
+  return call("quantized::conv" + rank + "d_prepack",
+              {to_quantized_tensor(weight), optional_bias(bias), geometry.stride, geometry.padding,
+               geometry.dilation, geometry.groups});
+}
+
+c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias) {
+  return call("quantized::linear_prepack", {to_quantized_tensor(weight), optional_bias(bias)});
+}
+
+}  // namespace edgecompress
