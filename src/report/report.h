@@ -53,8 +53,9 @@ struct Evaluation {
   std::optional<Latency> latency;
   std::optional<double> speedup;     ///< baseline median / this median, from one interleaved run
   std::optional<std::int64_t> macs;  ///< multiply-accumulates of one example input
-  std::int64_t peak_memory_bytes =
-      0;  ///< resident high-water mark of a forward pass in its own process; 0: unknown
+  /// Growth of the resident high-water mark while the stored file is loaded and run once; 0:
+  /// unknown.
+  std::int64_t peak_memory_bytes = 0;
 };
 
 struct GateResult {

@@ -1,0 +1,179 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/format.h"
+#include "report/report.h"
+#include "util/text.h"
+
+namespace edgecompress {
+
+namespace {
+
+constexpr std::size_t kMostRows = 50;
+
+/// Names and messages come from untrusted files: they must not become markup.
+std::string plain(const std::string& text) {
+  std::string escaped;
+  for (const char letter : text) {
+    if (letter == '<') {
+      escaped += "&lt;";
+    } else if (letter == '\n') {
+      escaped += ' ';
+    } else {
+      if (letter == '`' || letter == '*' || letter == '\\') escaped += '\\';
+      escaped += letter;
+    }
+  }
+  return escaped;
+}
+
+std::string scalar_text(const Json& value) {
+  if (value.is_null()) return kMissing;
+  if (value.is_string()) return plain(value.get<std::string>());
+  if (value.is_number_float()) return number_text(value.get<double>());
+  return plain(value.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::string bullets(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += "- " + plain(line) + "\n";
+  return text;
+}
+
+bool are_rows(const Json& list) {
+  return std::all_of(list.begin(), list.end(), [&](const Json& item) {
+    if (!item.is_object() || item.empty() || item.size() != list.front().size()) return false;
+    return std::all_of(item.items().begin(), item.items().end(),
+                       [&](const auto& member) { return list.front().contains(member.key()); });
+  });
+}
+
+std::string rows_text(const Json& list) {
+  std::vector<std::string> header;
+  for (const auto& member : list.front().items()) header.push_back(plain(member.key()));
+  Table table(header);
+  for (std::size_t i = 0; i < std::min(list.size(), kMostRows); ++i) {
+    std::vector<std::string> cells;
+    for (const Json& value : list[i]) cells.push_back(scalar_text(value));
+    table.add_row(std::move(cells));
+  }
+  std::string text = table.markdown();
+  if (list.size() > kMostRows) {
+    text += fmt::format("\n... and {} more in the JSON report.\n", list.size() - kMostRows);
+  }
+  return text;
+}
+
+/// A finding of a pass, by its shape: a table, a list, or a value.
+std::string finding_text(const std::string& name, const Json& value) {
+  if (value.is_array() && !value.empty() && are_rows(value)) {
+    return fmt::format("\n{}:\n\n{}", plain(name), rows_text(value));
+  }
+  if (value.is_array()) {
+    std::vector<std::string> items;
+    for (std::size_t i = 0; i < std::min(value.size(), kMostRows); ++i) {
+      items.push_back(scalar_text(value[i]));
+    }
+    if (value.size() > kMostRows) items.emplace_back("...");
+    return fmt::format("\n{}: {}\n", plain(name), items.empty() ? "none" : join(items, ", "));
+  }
+  return fmt::format("\n{}: {}\n", plain(name), scalar_text(value));
+}
+
+std::string evaluation_text(const Evaluation& evaluation) {
+  std::vector<std::string> lines;
+  for (const auto& score : {evaluation.validation, evaluation.test}) {
+    if (score) {
+      lines.push_back(
+          fmt::format("{} on {}: {}", score->metric, score->data, score_with_counts(*score)));
+    }
+  }
+  if (evaluation.fidelity) {
+    lines.push_back(fmt::format("fidelity on {}: {}, mean cosine {:.6f}", evaluation.fidelity->data,
+                                fidelity_text(*evaluation.fidelity), evaluation.fidelity->cosine));
+  }
+  const Size& size = evaluation.size;
+  if (size.file_bytes > 0) {
+    lines.push_back(
+        fmt::format("size: {} bytes, {} zipped; {} parameters, {} of them not zero, "
+                    "in {} bytes",
+                    size.file_bytes, size.zipped_bytes, size.parameters, size.nonzero_parameters,
+                    size.weight_bytes));
+  }
+  if (evaluation.latency) {
+    const Latency& latency = *evaluation.latency;
+    lines.push_back(fmt::format("latency: {} (10th percentile {}, 90th {}), run as: {}",
+                                milliseconds_text(latency.median_ms),
+                                milliseconds_text(latency.p10_ms),
+                                milliseconds_text(latency.p90_ms), latency.form));
+  }
+  if (evaluation.macs) {
+    lines.push_back("multiply-accumulates of one example: " + human_count(*evaluation.macs));
+  }
+  if (evaluation.peak_memory_bytes > 0) {
+    lines.push_back("peak memory, loading and one pass: " +
+                    human_bytes(evaluation.peak_memory_bytes));
+  }
+  return bullets(lines);
+}
+
+std::string step_text(const StepRecord& step, std::size_t number) {
+  std::string text = fmt::format("\n### {} {}: {}\n\n", number, step.pass, to_string(step.state));
+  if (!step.note.empty()) text += plain(step.note) + "\n\n";
+  text += fmt::format("Options: `{}`\n\n",
+                      step.options.dump(-1, ' ', false, Json::error_handler_t::replace));
+  std::vector<std::string> lines;
+  for (const auto& [name, count] : step.counts) {
+    lines.push_back(fmt::format("{}: {}", name, number_text(count)));
+  }
+  lines.push_back("time: " + human_duration(step.seconds));
+  if (step.peak_memory_bytes > 0) {
+    lines.push_back("peak memory of the step: " + human_bytes(step.peak_memory_bytes));
+  }
+  text += bullets(lines);
+  if (step.evaluation) text += evaluation_text(*step.evaluation);
+  for (const auto& [name, value] : step.details.items()) text += finding_text(name, value);
+  if (!step.gates.empty()) text += "\n" + gate_table(step.gates).markdown();
+  return text;
+}
+
+std::string measured_text(const Report& report) {
+  const Environment& machine = report.environment;
+  std::vector<std::string> lines = describe_measurement(report);
+  lines.push_back(fmt::format("machine: {}, {} cores, {} threads for the run, {}", machine.cpu,
+                              machine.cores, machine.threads, machine.operating_system));
+  lines.push_back(fmt::format("edgecompress {}, LibTorch {}, quantized engine {}, BLAS {} ({})",
+                              machine.edgecompress_version, machine.libtorch_version,
+                              machine.quantized_engine, machine.blas,
+                              machine.blas_core.empty() ? kMissing : machine.blas_core));
+  lines.push_back(fmt::format("seed {}, started {}, took {}", report.seed, report.started,
+                              human_duration(report.seconds)));
+  for (const auto& [name, hash] : report.sha256) {
+    lines.push_back(fmt::format("SHA-256 of {}: {}", name, hash));
+  }
+  return bullets(lines);
+}
+
+}  // namespace
+
+std::string to_markdown(const Report& report) {
+  std::string text =
+      fmt::format("# {}\n\n{}\n{}\n", report.name.empty() ? "Compression run" : plain(report.name),
+                  summary_table(report).markdown(), plain(describe_written_model(report)));
+  if (!report.notes.empty()) text += "\n" + bullets(report.notes);
+  if (!report.gates.empty()) text += "\n## Gates\n\n" + gate_table(report.gates).markdown();
+  text += "\n## Original\n\n" + evaluation_text(report.baseline);
+  text += "\n## Steps\n";
+  for (std::size_t i = 0; i < report.steps.size(); ++i) text += step_text(report.steps[i], i + 1);
+  text += "\n## How it was measured\n\n" + measured_text(report);
+  if (!report.not_canonical.empty()) {
+    text +=
+        "\n## What was left as it is\n\nParts of the model that the canonical form does not "
+        "reach:\n\n" +
+        bullets(report.not_canonical);
+  }
+  return text;
+}
+
+}  // namespace edgecompress
