@@ -14,6 +14,8 @@ add_library(edgecompress_cli OBJECT ${edgecompress_cli_sources} "${edgecompress_
 target_include_directories(edgecompress_cli PUBLIC src)
 target_link_libraries(edgecompress_cli PUBLIC edgecompress_core edgecompress_flags fmt::fmt spdlog::spdlog
                       nlohmann_json::nlohmann_json CLI11::CLI11 ${CMAKE_DL_LIBS})
+target_compile_definitions(edgecompress_cli PRIVATE
+  EDGECOMPRESS_LIBRARY="$<TARGET_SONAME_FILE_NAME:edgecompress>")
 
 add_executable(edgecompress_binary tools/edgecompress.cpp)
 target_link_libraries(edgecompress_binary PRIVATE edgecompress_cli)

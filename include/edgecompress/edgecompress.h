@@ -63,19 +63,30 @@ struct BenchmarkRequest {
   std::vector<std::string> op_libraries;
 };
 
+/// Makes a small trained network to try things on: a residual CNN and the built-in image set
+/// `shapes`, no download.
+struct DemoRequest {
+  std::string output;  ///< folder; demo_cnn.pt is written into it
+  std::int64_t seed = 1;
+  std::int64_t epochs = 3;
+  std::optional<std::int64_t> threads;
+  bool overwrite = false;
+};
+
 /// Each throws Error; nothing is printed. The first call of a process sets LibTorch's global state
 /// (CPU fusers off, denormals flushed to zero, thread count).
 Outcome run(const RunRequest& request, const ProgressListener& listener = {});
 Outcome inspect(const InspectRequest& request, const ProgressListener& listener = {});
 Outcome evaluate(const EvaluateRequest& request, const ProgressListener& listener = {});
 Outcome benchmark(const BenchmarkRequest& request, const ProgressListener& listener = {});
+Outcome demo(const DemoRequest& request, const ProgressListener& listener = {});
 
 /// Asks the work under way to stop; it throws Error(kInterrupted) soon. Safe in a signal handler.
 void request_interrupt();
 
 }  // namespace edgecompress
 
-/// The four functions as a table, for a program that loads this library only when it needs it
+/// These functions as a table, for a program that loads this library only when it needs it
 /// (`dlopen`, then `edgecompress_commands`), as the edgecompress binary does.
 struct EdgecompressCommands {
   edgecompress::Outcome (*run)(const edgecompress::RunRequest&,
@@ -86,5 +97,7 @@ struct EdgecompressCommands {
                                     const edgecompress::ProgressListener&);
   edgecompress::Outcome (*benchmark)(const edgecompress::BenchmarkRequest&,
                                      const edgecompress::ProgressListener&);
+  edgecompress::Outcome (*demo)(const edgecompress::DemoRequest&,
+                                const edgecompress::ProgressListener&);
 };
 extern "C" const EdgecompressCommands* edgecompress_commands();

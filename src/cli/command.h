@@ -1,0 +1,38 @@
+// A subcommand a file: each adds itself to the app and does its work in its callback.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "edgecompress/edgecompress.h"
+
+namespace edgecompress {
+
+/// What the command line holds besides the subcommand's own options, and what comes of it.
+struct CommandContext {
+  bool is_quiet = false;
+  bool is_verbose = false;
+  std::string log_format = "text";
+
+  std::string result;  ///< for stdout
+  ExitCode code = ExitCode::kDone;
+
+  /// Takes over what the engine found.
+  void finish(const Outcome& outcome, bool as_json);
+};
+
+void add_run(CLI::App& app, CommandContext& context);
+void add_inspect(CLI::App& app, CommandContext& context);
+void add_evaluate(CLI::App& app, CommandContext& context);
+void add_benchmark(CLI::App& app, CommandContext& context);
+void add_demo(CLI::App& app, CommandContext& context);
+void add_validate(CLI::App& app, CommandContext& context);
+void add_schema(CLI::App& app, CommandContext& context);
+void add_passes(CLI::App& app, CommandContext& context);
+void add_completion(CLI::App& app, CommandContext& context);
+
+/// A subcommand with the manners they all have: global options are taken after it too.
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& summary,
+                      const std::string& examples);
+
+}  // namespace edgecompress

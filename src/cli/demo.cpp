@@ -1,0 +1,31 @@
+#include "cli/command.h"
+#include "cli/engine.h"
+
+namespace edgecompress {
+
+void add_demo(CLI::App& app, CommandContext& context) {
+  auto request = std::make_shared<DemoRequest>();
+  CLI::App* command =
+      add_command(app, "demo", "Train a small network on built-in images, to try things on",
+                  "  edgecompress demo --output demo\n"
+                  "  edgecompress run configs/quickstart.json --model demo/demo_cnn.pt");
+  command->add_option("-o,--output", request->output, "Write demo_cnn.pt into this folder")
+      ->required()
+      ->type_name("DIR");
+  command->add_option("--seed", request->seed, "Seed of weights, images and training");
+  command->add_option("--epochs", request->epochs, "Passes over the images")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--threads", request->threads, "Threads; 0: every core this process may use")
+      ->check(CLI::Range(0, 4096));
+  command->add_flag("--overwrite", request->overwrite, "Replace an earlier demo");
+  command->callback([&context, request] {
+    context.finish(call_engine(context,
+                               [&](const EdgecompressCommands& engine,
+                                   const ProgressListener& listener) {
+                                 return engine.demo(*request, listener);
+                               }),
+                   false);
+  });
+}
+
+}  // namespace edgecompress

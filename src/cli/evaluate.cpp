@@ -1,0 +1,47 @@
+#include "cli/command.h"
+#include "cli/engine.h"
+
+namespace edgecompress {
+
+void add_evaluate(CLI::App& app, CommandContext& context) {
+  auto request = std::make_shared<EvaluateRequest>();
+  auto as_json = std::make_shared<bool>(false);
+  CLI::App* command = add_command(
+      app, "evaluate", "Measure a model's accuracy on data, or its fidelity to a reference",
+      "  edgecompress evaluate small/model.pt --data recipe.json#test\n"
+      "  edgecompress evaluate small/model.pt --data test-set.json --reference net.pt\n"
+      "  edgecompress evaluate demo_cnn.pt \\\n"
+      "    --data '{\"source\": \"synthetic\", \"options\": {\"task\": \"shapes\"}}'");
+  command->add_option("model", request->model, "TorchScript file; measured as it is stored")
+      ->required()
+      ->type_name("MODEL");
+  command
+      ->add_option("-d,--data", request->data,
+                   "A data set: JSON, a file that holds it, or one set of a recipe")
+      ->required()
+      ->type_name("JSON|FILE|RECIPE#SET");
+  command->add_option("--metric", request->metric, "What to measure")
+      ->check(CLI::IsMember({"auto", "top1", "top5", "f1", "mse", "mae", "fidelity"}));
+  command
+      ->add_option("-r,--reference", request->reference,
+                   "Compare the outputs with this model's; needs no labels")
+      ->type_name("MODEL");
+  command->add_option("--threads", request->threads, "Threads; 0: every core this process may use")
+      ->check(CLI::Range(0, 4096));
+  command
+      ->add_option("--op-library", request->op_libraries,
+                   "Shared object that registers custom operators; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  command->add_flag("--json", *as_json, "Print JSON");
+  command->callback([&context, request, as_json] {
+    context.finish(call_engine(context,
+                               [&](const EdgecompressCommands& engine,
+                                   const ProgressListener& listener) {
+                                 return engine.evaluate(*request, listener);
+                               }),
+                   *as_json);
+  });
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,35 @@
+#include "cli/command.h"
+#include "cli/engine.h"
+
+namespace edgecompress {
+
+void add_inspect(CLI::App& app, CommandContext& context) {
+  auto request = std::make_shared<InspectRequest>();
+  auto as_json = std::make_shared<bool>(false);
+  CLI::App* command =
+      add_command(app, "inspect", "List a model's layers, shapes, parameters and costs",
+                  "  edgecompress inspect net.pt --input 1x3x224x224\n"
+                  "  edgecompress inspect encoder.pt --input 1x128:int64 --json");
+  command->add_option("model", request->model, "TorchScript file")->required()->type_name("MODEL");
+  command
+      ->add_option("-i,--input", request->inputs,
+                   "Shape of an input, batch first; once for each input, in order")
+      ->type_name("1x3x32x32[:dtype]")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--op-library", request->op_libraries,
+                   "Shared object that registers custom operators; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  command->add_flag("--json", *as_json, "Print JSON");
+  command->callback([&context, request, as_json] {
+    context.finish(call_engine(context,
+                               [&](const EdgecompressCommands& engine,
+                                   const ProgressListener& listener) {
+                                 return engine.inspect(*request, listener);
+                               }),
+                   *as_json);
+  });
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,64 @@
+#include "cli/catalogue.h"
+#include "cli/command.h"
+#include "cli/engine.h"
+#include "recipe/recipe.h"
+
+namespace edgecompress {
+namespace {
+
+/// A recipe that is wrong is told at once, not after LibTorch was loaded.
+void check_recipe(const RunRequest& request) {
+  if (request.recipe == "-") return;  // can be read only once
+  RecipeOverrides overrides;
+  overrides.model = request.model;
+  overrides.output = request.output;
+  overrides.seed = request.seed;
+  overrides.threads = request.threads;
+  overrides.overwrite = request.overwrite;
+  overrides.set = request.set;
+  load_recipe(request.recipe, known_passes(), overrides);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, CommandContext& context) {
+  auto request = std::make_shared<RunRequest>();
+  CLI::App* command = add_command(
+      app, "run", "Compress a model by a recipe",
+      "  edgecompress run recipe.json\n"
+      "  edgecompress run recipe.json --model net.pt --output small --threads 2\n"
+      "  edgecompress run recipe.json --set passes/0/ratio=0.3 --set seed=7 --dry-run\n\n"
+      "Exit codes: 0 done and every gate met, 2 usage, 3 recipe, 4 model, 5 data, 6 a pass failed,\n"
+      "7 a gate was not met (outputs are written), 8 output can't be written, 130 interrupted.");
+  command->add_option("recipe", request->recipe, "Recipe file; - reads standard input")
+      ->required()
+      ->type_name("RECIPE");
+  command->add_option("-m,--model", request->model, "Use this model instead of the recipe's")
+      ->type_name("FILE");
+  command->add_option("-o,--output", request->output, "Write into this folder")->type_name("DIR");
+  command->add_option("--set", request->set, "Change one value of the recipe; may be repeated")
+      ->type_name("PATH=VALUE")
+      ->allow_extra_args(false);
+  command->add_option("--seed", request->seed, "Seed of everything that is random");
+  command->add_option("--threads", request->threads, "Threads; 0: every core this process may use")
+      ->check(CLI::Range(0, 4096));
+  command
+      ->add_option("--op-library", request->op_libraries,
+                   "Shared object that registers custom operators; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  command->add_flag("--overwrite", request->overwrite, "Replace the results of an earlier run");
+  command->add_flag("--dry-run", request->dry_run,
+                    "Open and check everything, print the plan, write nothing");
+  command->callback([&context, request] {
+    check_recipe(*request);
+    context.finish(call_engine(context,
+                               [&](const EdgecompressCommands& engine,
+                                   const ProgressListener& listener) {
+                                 return engine.run(*request, listener);
+                               }),
+                   false);
+  });
+}
+
+}  // namespace edgecompress
