@@ -66,7 +66,7 @@ struct BenchmarkRequest {
 /// Makes a small trained network to try things on: a residual CNN and the built-in image set
 /// `shapes`, no download.
 struct DemoRequest {
-  std::string output;  ///< folder; demo_cnn.pt is written into it
+  std::string output;  ///< folder; model.pt is written into it
   std::int64_t seed = 1;
   std::int64_t epochs = 3;
   std::optional<std::int64_t> threads;

@@ -91,8 +91,8 @@ int run_command(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  edgecompress demo --output demo\n"
-      "  edgecompress inspect demo/demo_cnn.pt --input 1x3x32x32\n"
-      "  edgecompress run configs/quickstart.json --model demo/demo_cnn.pt --output small\n\n"
+      "  edgecompress inspect demo/model.pt --input 1x3x32x32\n"
+      "  edgecompress run configs/quickstart.json --model demo/model.pt --output small\n\n"
       "Results go to standard output, the log to standard error.");
   CommandContext context;
   add_global_options(app, context);

@@ -8,8 +8,8 @@ void add_demo(CLI::App& app, CommandContext& context) {
   CLI::App* command =
       add_command(app, "demo", "Train a small network on built-in images, to try things on",
                   "  edgecompress demo --output demo\n"
-                  "  edgecompress run configs/quickstart.json --model demo/demo_cnn.pt");
-  command->add_option("-o,--output", request->output, "Write demo_cnn.pt into this folder")
+                  "  edgecompress run configs/quickstart.json --model demo/model.pt");
+  command->add_option("-o,--output", request->output, "Write model.pt into this folder")
       ->required()
       ->type_name("DIR");
   command->add_option("--seed", request->seed, "Seed of weights, images and training");

@@ -10,7 +10,7 @@ void add_evaluate(CLI::App& app, CommandContext& context) {
       app, "evaluate", "Measure a model's accuracy on data, or its fidelity to a reference",
       "  edgecompress evaluate small/model.pt --data recipe.json#test\n"
       "  edgecompress evaluate small/model.pt --data test-set.json --reference net.pt\n"
-      "  edgecompress evaluate demo_cnn.pt \\\n"
+      "  edgecompress evaluate model.pt \\\n"
       "    --data '{\"source\": \"synthetic\", \"options\": {\"task\": \"shapes\"}}'");
   command->add_option("model", request->model, "TorchScript file; measured as it is stored")
       ->required()

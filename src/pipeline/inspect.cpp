@@ -1,0 +1,139 @@
+// `inspect`: what a model is made of.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+#include "eval/size.h"
+#include "model/layers.h"
+#include "model/model.h"
+#include "pipeline/commands.h"
+#include "pipeline/input_text.h"
+#include "pipeline/preparation.h"
+#include "util/table.h"
+#include "util/text.h"
+
+namespace edgecompress {
+namespace {
+
+struct Row {
+  std::string name, op;
+  std::vector<std::int64_t> output;
+  std::int64_t parameters = 0;
+  std::optional<std::int64_t> macs;
+  std::string int8;  ///< how quantize_int8 can take it: "static", "dynamic", "static or dynamic"
+};
+
+std::string int8_modes(LayerKind kind) {
+  switch (kind) {
+    case LayerKind::kConv:
+      return "static";
+    case LayerKind::kLinear:
+      return "static or dynamic";
+    case LayerKind::kLstm:
+    case LayerKind::kGru:
+      return "dynamic";
+    default:
+      return "";
+  }
+}
+
+Row row_of(const Model& model, const Layer& layer) {
+  Row row{layer.name, layer.node->kind().toQualString(), {}, 0, std::nullopt, int8_modes(layer.kind)};
+  for (const std::string& name : layer.weights) {
+    const c10::IValue value = model.attribute(name);
+    if (value.isTensor()) row.parameters += value.toTensor().numel();
+  }
+  return row;
+}
+
+/// Layers in execution order and, where the inputs are known, whatever else multiplies.
+std::vector<Row> list_rows(Model& model) {
+  std::vector<Row> rows;
+  std::unordered_map<const torch::jit::Node*, Row> layers;
+  const auto found = find_layers(model);
+  if (model.inputs().empty()) {
+    for (const Layer& layer : found) rows.push_back(row_of(model, layer));
+    return rows;
+  }
+  for (const Layer& layer : found) layers.emplace(layer.node, row_of(model, layer));
+  const c10::InferenceMode inference;
+  for (const NodeMacs& node :
+       count_macs(model, model.example_inputs(model.inputs()[0].shape.at(0)))) {
+    const auto layer = layers.find(node.node);
+    if (layer == layers.end() && node.macs == 0) continue;
+    Row row = layer == layers.end() ? Row{node.name, node.op, {}, 0, std::nullopt, ""}
+                                    : layer->second;
+    row.output = node.output_sizes;
+    row.macs = node.macs;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::string sizes_text(const std::vector<std::int64_t>& sizes) {
+  return fmt::format("{}", fmt::join(sizes, "x"));
+}
+
+std::string table_of(const std::vector<Row>& rows) {
+  using Align = Table::Align;
+  Table table({"layer", "op", "output", "parameters", "MACs", "INT8"},
+              {Align::kLeft, Align::kLeft, Align::kLeft, Align::kRight, Align::kRight, Align::kLeft});
+  for (const Row& row : rows) {
+    table.add_row({row.name, row.op, sizes_text(row.output), human_count(row.parameters),
+                   row.macs ? human_count(*row.macs) : "", row.int8});
+  }
+  return table.console();
+}
+
+Json json_of(const std::vector<Row>& rows) {
+  Json list = Json::array();
+  for (const Row& row : rows) {
+    list.push_back({{"name", row.name},
+                    {"op", row.op},
+                    {"output", row.output},
+                    {"parameters", row.parameters},
+                    {"macs", row.macs ? Json(*row.macs) : Json()},
+                    {"int8", row.int8}});
+  }
+  return list;
+}
+
+const char* kind_text(Finding::Kind kind) {
+  return kind == Finding::Kind::kDecided ? "decided from the inputs" : "left as it is";
+}
+
+}  // namespace
+
+Outcome inspect_command(const InspectRequest& request, Progress&) {
+  const auto inputs = parse_inputs(request.inputs);
+  prepare_process(0, request.op_libraries);
+  Model model = Model::load(request.model, inputs);
+  const Size size = measure_size(request.model, load_as_stored(request.model));
+  const std::vector<Row> rows = list_rows(model);
+  std::int64_t macs = 0;
+  for (const Row& row : rows) macs += row.macs.value_or(0);
+
+  Json json = {{"model", request.model}, {"layers", json_of(rows)}, {"findings", Json::array()}};
+  json["size"] = {{"file_bytes", size.file_bytes},
+                  {"zipped_bytes", size.zipped_bytes},
+                  {"parameters", size.parameters},
+                  {"nonzero_parameters", size.nonzero_parameters}};
+  if (!inputs.empty()) json["macs"] = macs;
+  std::string text = table_of(rows);
+  text += fmt::format("\n{} parameters ({} not zero), {} on disk, {} zipped",
+                      human_count(size.parameters), human_count(size.nonzero_parameters),
+                      human_bytes(size.file_bytes), human_bytes(size.zipped_bytes));
+  text += inputs.empty() ? "\nGive --input for output shapes and MACs.\n"
+                         : fmt::format(", {} MACs\n", human_count(macs));
+  for (const Finding& finding : model.findings()) {
+    text += fmt::format("{}: {}: {}\n", kind_text(finding.kind), finding.where, finding.what);
+    json["findings"].push_back({{"kind", kind_text(finding.kind)},
+                                {"where", finding.where},
+                                {"what", finding.what}});
+  }
+  return {ExitCode::kDone, text, json.dump(2, ' ', false, Json::error_handler_t::replace)};
+}
+
+}  // namespace edgecompress

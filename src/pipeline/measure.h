@@ -1,0 +1,61 @@
+// Fills an Evaluation: what a model file is worth, measured as its user would run it.
+#pragma once
+
+#include <torch/csrc/jit/api/module.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "eval/evaluate.h"
+#include "model/model.h"
+#include "recipe/recipe.h"
+#include "report/report.h"
+#include "util/progress.h"
+
+namespace edgecompress {
+
+/// The module in eval mode, with its outputs flattened.
+Forward forward_of(torch::jit::Module module);
+
+/// What loading a file and one forward pass add to this process's resident memory at most, bytes;
+/// 0 where the system doesn't say. `inputs` must not be empty.
+std::int64_t measure_memory(const std::filesystem::path& file,
+                            const std::vector<InputSpec>& inputs);
+
+/// Random inputs, where a run has no data: fidelity can still be told. No labels.
+std::shared_ptr<const Dataset> random_inputs(const std::vector<InputSpec>& inputs,
+                                             std::int64_t samples, std::uint64_t seed);
+
+/// Measures the files of one run, all in the same way.
+class Measurer {
+ public:
+  /// `inputs` may be empty: then latency, MACs, memory and, without data, fidelity stay unknown.
+  Measurer(std::filesystem::path original, std::vector<InputSpec> inputs, const DataSets& data,
+           EvaluationSpec spec, std::uint64_t seed, Progress& progress);
+
+  /// `model` is the canonical form of `file`, for counting MACs.
+  Evaluation measure_original(const Model& model);
+  Evaluation measure_step(const std::filesystem::path& file, const Model& model);
+
+  /// The score on the set where choices are made; empty without labels.
+  std::function<Score(const Forward&)> score_for_choices() const;
+
+ private:
+  Evaluation measure_common(const std::filesystem::path& file, const Model& model,
+                            const Forward& forward);
+  bool can_score(const std::shared_ptr<const Dataset>& data) const;
+
+  std::filesystem::path original_;
+  std::vector<InputSpec> inputs_;
+  const DataSets& data_;
+  EvaluationSpec spec_;
+  Progress& progress_;
+  Forward original_forward_;
+  std::shared_ptr<const Dataset> fidelity_data_;
+  std::int64_t fidelity_batch_ = 1;
+  std::string fidelity_name_;
+};
+
+}  // namespace edgecompress

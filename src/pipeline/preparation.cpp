@@ -1,0 +1,131 @@
+#include "pipeline/preparation.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "edgecompress/error.h"
+#include "eval/evaluate.h"
+#include "model/runtime.h"
+#include "util/hash.h"
+#include "util/log.h"
+
+namespace edgecompress {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A typing error in the name of a teacher should not wait until its step.
+void check_teachers(const Recipe& recipe) {
+  for (std::size_t i = 0; i < recipe.passes.size(); ++i) {
+    const auto teacher = recipe.passes[i].options.find("teacher");
+    if (teacher == recipe.passes[i].options.end() || !teacher->is_string()) continue;
+    const auto name = teacher->get<std::string>();
+    if (name == "original" || fs::is_regular_file(recipe.locate(name))) continue;
+    throw Error(ExitCode::kModel,
+                fmt::format("/passes/{}/teacher: there is no file {}", i,
+                            recipe.locate(name).string()),
+                "name a TorchScript file, relative to the recipe, or \"original\"");
+  }
+}
+
+std::string name_of(at::ScalarType type) {
+  for (const char* name : {"float32", "float64", "float16", "bfloat16", "int64", "int32", "int16",
+                           "int8", "uint8", "bool"}) {
+    if (parse_dtype(name) == type) return name;
+  }
+  throw Error(ExitCode::kData,
+              fmt::format("the data holds {}, which no model input can be", c10::toString(type)));
+}
+
+/// One line for a set of one file, else over the list of its files.
+std::string fingerprint(const std::vector<fs::path>& files,
+                        std::map<fs::path, std::string>& known) {
+  std::string lines;
+  for (const fs::path& file : files) {
+    auto [entry, is_new] = known.emplace(file, "");
+    if (is_new) entry->second = sha256_of_file(file);
+    if (files.size() == 1) return entry->second;
+    lines += entry->second + "  " + file.filename().string() + "\n";
+  }
+  return sha256(lines);
+}
+
+}  // namespace
+
+std::int64_t prepare_process(std::int64_t threads, const std::vector<std::string>& op_libraries,
+                             std::vector<std::string>* notes) {
+  initialise_runtime();
+  const std::int64_t used = set_threads(threads);
+  const std::string complaint = blas_complaint();
+  if (!complaint.empty()) {
+    log().warn("{}", complaint);
+    if (notes != nullptr) notes->push_back(complaint);
+  }
+  for (const std::string& library : op_libraries) load_op_library(library);
+  return used;
+}
+
+std::vector<InputSpec> inputs_of(const Dataset& data) {
+  const std::int64_t first = 0;
+  const Batch batch = data.read(first, /*seed=*/0);
+  std::vector<InputSpec> inputs;
+  for (const at::Tensor& input : batch.inputs) {
+    InputSpec spec;
+    spec.shape = input.sizes().vec();
+    spec.dtype = name_of(input.scalar_type());
+    if (!input.is_floating_point()) {
+      spec.high = input.to(at::kLong).max().item<std::int64_t>() + 1;
+    }
+    inputs.push_back(std::move(spec));
+  }
+  return inputs;
+}
+
+Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_libraries) {
+  std::vector<std::string> libraries;
+  for (const std::string& library : recipe.model.op_libraries) {
+    libraries.push_back(recipe.locate(library).string());
+  }
+  libraries.insert(libraries.end(), op_libraries.begin(), op_libraries.end());
+  std::vector<std::string> notes;
+  const std::int64_t threads = prepare_process(recipe.threads, libraries, &notes);
+
+  check_teachers(recipe);
+  DataSets data = open_data(recipe);
+  notes.insert(notes.end(), data.notes.begin(), data.notes.end());
+  std::vector<InputSpec> inputs = recipe.model.inputs;
+  const auto choices = data.for_choices();
+  if (inputs.empty() && choices) inputs = inputs_of(*choices);
+  if (!choices) {
+    notes.push_back(inputs.empty()
+                        ? "no data and no input shapes: neither accuracy nor latency was measured"
+                        : "no data: fidelity was measured on 32 seeded random inputs");
+  } else if (!choices->has_target()) {
+    notes.push_back("no labels: accuracy is told by the fidelity to the original model");
+  }
+
+  const fs::path path = recipe.locate(recipe.model.path);
+  Model model = Model::load(path, inputs);
+  check_data_fits([&](const std::vector<at::Tensor>& batch) { return model.forward(batch); }, data,
+                  recipe.evaluation.metric);
+  return {path, threads, std::move(data), std::move(inputs), std::move(model), std::move(notes)};
+}
+
+std::map<std::string, std::string> fingerprints(const Recipe& recipe,
+                                                const Preparation& preparation) {
+  std::map<fs::path, std::string> known;
+  std::map<std::string, std::string> result = {
+      {"recipe", recipe.sha256}, {"model", fingerprint({preparation.model_path}, known)}};
+  const auto add = [&](const std::string& name, const std::shared_ptr<const Dataset>& set) {
+    if (set && !set->files().empty()) result["data/" + name] = fingerprint(set->files(), known);
+  };
+  add("train", preparation.data.train);
+  add("calibration", preparation.data.calibration);
+  add("validation", preparation.data.validation);
+  add("test", preparation.data.test);
+  return result;
+}
+
+}  // namespace edgecompress
