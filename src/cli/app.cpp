@@ -45,12 +45,11 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::string word = unknown[0].substr(0, unknown[0].find('='));
   const bool is_option = starts_with(word, "-");
   const bool is_command = !is_option && parsed.empty();
-  const std::string message =
-      fmt::format("{} {}",
-                  is_command  ? "unknown command"
-                  : is_option ? "unknown option"
-                              : "unexpected argument",
-                  word);
+  const std::string message = fmt::format("{} {}",
+                                          is_command  ? "unknown command"
+                                          : is_option ? "unknown option"
+                                                      : "unexpected argument",
+                                          word);
   const std::string nearest =
       is_option || is_command ? nearest_name(word, known_words(app, is_option)) : "";
   return Error(ExitCode::kUsage, message,

@@ -35,12 +35,12 @@ void add_benchmark(CLI::App& app, CommandContext& context) {
       ->allow_extra_args(false);
   command->add_flag("--json", *as_json, "Print JSON");
   command->callback([&context, request, as_json] {
-    context.finish(call_engine(context,
-                               [&](const EdgecompressCommands& engine,
-                                   const ProgressListener& listener) {
-                                 return engine.benchmark(*request, listener);
-                               }),
-                   *as_json);
+    context.finish(
+        call_engine(context,
+                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
+                      return engine.benchmark(*request, listener);
+                    }),
+        *as_json);
   });
 }
 

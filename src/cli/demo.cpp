@@ -19,12 +19,12 @@ void add_demo(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(0, 4096));
   command->add_flag("--overwrite", request->overwrite, "Replace an earlier demo");
   command->callback([&context, request] {
-    context.finish(call_engine(context,
-                               [&](const EdgecompressCommands& engine,
-                                   const ProgressListener& listener) {
-                                 return engine.demo(*request, listener);
-                               }),
-                   false);
+    context.finish(
+        call_engine(context,
+                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
+                      return engine.demo(*request, listener);
+                    }),
+        false);
   });
 }
 

@@ -22,11 +22,10 @@ std::string list_passes(const PassesRequest& request) {
 
 void add_passes(CLI::App& app, CommandContext& context) {
   auto request = std::make_shared<PassesRequest>();
-  CLI::App* command =
-      add_command(app, "passes", "List the passes and their options",
-                  "  edgecompress passes\n"
-                  "  edgecompress passes quantize_int8\n"
-                  "  edgecompress passes --markdown");
+  CLI::App* command = add_command(app, "passes", "List the passes and their options",
+                                  "  edgecompress passes\n"
+                                  "  edgecompress passes quantize_int8\n"
+                                  "  edgecompress passes --markdown");
   command->add_option("name", request->name, "Only this pass")->type_name("PASS");
   auto* markdown = command->add_flag("--markdown", request->as_markdown, "Print Markdown tables");
   command->add_flag("--json", request->as_json, "Print JSON")->excludes(markdown);

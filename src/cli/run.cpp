@@ -28,7 +28,8 @@ void add_run(CLI::App& app, CommandContext& context) {
       "  edgecompress run recipe.json\n"
       "  edgecompress run recipe.json --model net.pt --output small --threads 2\n"
       "  edgecompress run recipe.json --set passes/0/ratio=0.3 --set seed=7 --dry-run\n\n"
-      "Exit codes: 0 done and every gate met, 2 usage, 3 recipe, 4 model, 5 data, 6 a pass failed,\n"
+      "Exit codes: 0 done and every gate met, 2 usage, 3 recipe, 4 model, 5 data, 6 a pass "
+      "failed,\n"
       "7 a gate was not met (outputs are written), 8 output can't be written, 130 interrupted.");
   command->add_option("recipe", request->recipe, "Recipe file; - reads standard input")
       ->required()
@@ -52,12 +53,12 @@ void add_run(CLI::App& app, CommandContext& context) {
                     "Open and check everything, print the plan, write nothing");
   command->callback([&context, request] {
     check_recipe(*request);
-    context.finish(call_engine(context,
-                               [&](const EdgecompressCommands& engine,
-                                   const ProgressListener& listener) {
-                                 return engine.run(*request, listener);
-                               }),
-                   false);
+    context.finish(
+        call_engine(context,
+                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
+                      return engine.run(*request, listener);
+                    }),
+        false);
   });
 }
 

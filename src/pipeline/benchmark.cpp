@@ -26,13 +26,12 @@ std::string table_of(const std::vector<std::string>& models,
     const Evaluation& evaluation = evaluations[i];
     const Latency& latency = *evaluation.latency;
     const std::int64_t memory = evaluation.peak_memory_bytes;
-    table.add_row({models[i], fmt::format("{:.3f} ms", latency.median_ms),
-                   fmt::format("{:.3f}", latency.p10_ms), fmt::format("{:.3f}", latency.p90_ms),
-                   fmt::format("{:.2f}x", *evaluation.speedup), latency.form,
-                   human_bytes(evaluation.size.file_bytes),
-                   human_bytes(evaluation.size.zipped_bytes),
-                   human_count(evaluation.size.parameters),
-                   memory > 0 ? human_bytes(memory) : "unknown"});
+    table.add_row(
+        {models[i], fmt::format("{:.3f} ms", latency.median_ms),
+         fmt::format("{:.3f}", latency.p10_ms), fmt::format("{:.3f}", latency.p90_ms),
+         fmt::format("{:.2f}x", *evaluation.speedup), latency.form,
+         human_bytes(evaluation.size.file_bytes), human_bytes(evaluation.size.zipped_bytes),
+         human_count(evaluation.size.parameters), memory > 0 ? human_bytes(memory) : "unknown"});
   }
   return table.console();
 }

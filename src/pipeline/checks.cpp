@@ -28,8 +28,8 @@ void check_shapes(const std::vector<at::Tensor>& before, const std::vector<at::T
   for (std::size_t i = 0; i < before.size(); ++i) {
     if (before[i].sizes() == after[i].sizes()) continue;
     throw Error(ExitCode::kPass,
-                fmt::format("{}: output {} has shape {} instead of {}", what, i,
-                            sizes_of(after[i]), sizes_of(before[i])),
+                fmt::format("{}: output {} has shape {} instead of {}", what, i, sizes_of(after[i]),
+                            sizes_of(before[i])),
                 kHint);
   }
 }
@@ -57,7 +57,8 @@ bool are_close(const at::Tensor& expected, const at::Tensor& found) {
 void check_step(const Model& before, const Model& after, const std::filesystem::path& saved) {
   if (before.inputs().empty()) return;
   const c10::InferenceMode inference;
-  const auto inputs = before.example_inputs(std::max<std::int64_t>(1, before.inputs()[0].shape.at(0)));
+  const auto inputs =
+      before.example_inputs(std::max<std::int64_t>(1, before.inputs()[0].shape.at(0)));
   const auto expected = before.forward(inputs);
   const auto found = after.forward(inputs);
   check_shapes(expected, found, "the model after the pass");
@@ -67,10 +68,10 @@ void check_step(const Model& before, const Model& after, const std::filesystem::
   check_shapes(found, stored, "the saved model");
   for (std::size_t i = 0; i < found.size(); ++i) {
     if (are_close(found[i], stored[i])) continue;
-    throw Error(ExitCode::kPass,
-                fmt::format("output {} of the saved model differs from that of the model in memory",
-                            i),
-                kHint);
+    throw Error(
+        ExitCode::kPass,
+        fmt::format("output {} of the saved model differs from that of the model in memory", i),
+        kHint);
   }
 }
 

@@ -73,7 +73,8 @@ std::string text_of(const Evaluation& evaluation) {
   if (evaluation.test) {
     const Score& score = *evaluation.test;
     table.add_row({score.metric, fmt::format("{:.5g}", score.value)});
-    if (score.correct) table.add_row({"right", fmt::format("{} of {}", *score.correct, score.samples)});
+    if (score.correct)
+      table.add_row({"right", fmt::format("{} of {}", *score.correct, score.samples)});
   }
   if (evaluation.fidelity) {
     const Fidelity& fidelity = *evaluation.fidelity;
@@ -110,8 +111,8 @@ Outcome evaluate_command(const EvaluateRequest& request, Progress& progress) {
   Evaluation evaluation;
   evaluation.size = measure_size(request.model, module);
   if (is_scored) {
-    evaluation.test = evaluate_score(forward, *data.set, data.batch_size, request.metric,
-                                     data.name, progress);
+    evaluation.test =
+        evaluate_score(forward, *data.set, data.batch_size, request.metric, data.name, progress);
   }
   if (request.reference) {
     evaluation.fidelity = evaluate_fidelity(forward, forward_of(load_as_stored(*request.reference)),

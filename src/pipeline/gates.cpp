@@ -51,8 +51,7 @@ Finding find_size_ratio(const Evaluation& before, const Evaluation& after) {
   if (before.size.zipped_bytes <= 0) {
     return {std::numeric_limits<double>::quiet_NaN(), "the size before is unknown"};
   }
-  return {static_cast<double>(after.size.zipped_bytes) / before.size.zipped_bytes,
-          "zipped bytes"};
+  return {static_cast<double>(after.size.zipped_bytes) / before.size.zipped_bytes, "zipped bytes"};
 }
 
 Finding find_speedup(const Evaluation& before, const Evaluation& after) {
@@ -89,7 +88,8 @@ std::vector<GateResult> check_gates(const GateSpec& spec, const Evaluation& befo
 }
 
 bool are_met(const std::vector<GateResult>& gates) {
-  return std::all_of(gates.begin(), gates.end(), [](const GateResult& gate) { return gate.is_met; });
+  return std::all_of(gates.begin(), gates.end(),
+                     [](const GateResult& gate) { return gate.is_met; });
 }
 
 std::string describe_failures(const std::vector<GateResult>& gates) {

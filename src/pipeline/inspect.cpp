@@ -40,7 +40,8 @@ std::string int8_modes(LayerKind kind) {
 }
 
 Row row_of(const Model& model, const Layer& layer) {
-  Row row{layer.name, layer.node->kind().toQualString(), {}, 0, std::nullopt, int8_modes(layer.kind)};
+  Row row{
+      layer.name, layer.node->kind().toQualString(), {}, 0, std::nullopt, int8_modes(layer.kind)};
   for (const std::string& name : layer.weights) {
     const c10::IValue value = model.attribute(name);
     if (value.isTensor()) row.parameters += value.toTensor().numel();
@@ -63,8 +64,8 @@ std::vector<Row> list_rows(Model& model) {
        count_macs(model, model.example_inputs(model.inputs()[0].shape.at(0)))) {
     const auto layer = layers.find(node.node);
     if (layer == layers.end() && node.macs == 0) continue;
-    Row row = layer == layers.end() ? Row{node.name, node.op, {}, 0, std::nullopt, ""}
-                                    : layer->second;
+    Row row =
+        layer == layers.end() ? Row{node.name, node.op, {}, 0, std::nullopt, ""} : layer->second;
     row.output = node.output_sizes;
     row.macs = node.macs;
     rows.push_back(std::move(row));
@@ -78,8 +79,9 @@ std::string sizes_text(const std::vector<std::int64_t>& sizes) {
 
 std::string table_of(const std::vector<Row>& rows) {
   using Align = Table::Align;
-  Table table({"layer", "op", "output", "parameters", "MACs", "INT8"},
-              {Align::kLeft, Align::kLeft, Align::kLeft, Align::kRight, Align::kRight, Align::kLeft});
+  Table table(
+      {"layer", "op", "output", "parameters", "MACs", "INT8"},
+      {Align::kLeft, Align::kLeft, Align::kLeft, Align::kRight, Align::kRight, Align::kLeft});
   for (const Row& row : rows) {
     table.add_row({row.name, row.op, sizes_text(row.output), human_count(row.parameters),
                    row.macs ? human_count(*row.macs) : "", row.int8});
@@ -129,9 +131,8 @@ Outcome inspect_command(const InspectRequest& request, Progress&) {
                          : fmt::format(", {} MACs\n", human_count(macs));
   for (const Finding& finding : model.findings()) {
     text += fmt::format("{}: {}: {}\n", kind_text(finding.kind), finding.where, finding.what);
-    json["findings"].push_back({{"kind", kind_text(finding.kind)},
-                                {"where", finding.where},
-                                {"what", finding.what}});
+    json["findings"].push_back(
+        {{"kind", kind_text(finding.kind)}, {"where", finding.where}, {"what", finding.what}});
   }
   return {ExitCode::kDone, text, json.dump(2, ' ', false, Json::error_handler_t::replace)};
 }

@@ -36,7 +36,8 @@ class RandomInputs : public Dataset {
 };
 
 std::int64_t example_batch(const std::vector<InputSpec>& inputs) {
-  return inputs.empty() || inputs[0].shape.empty() ? 1 : std::max<std::int64_t>(1, inputs[0].shape[0]);
+  return inputs.empty() || inputs[0].shape.empty() ? 1
+                                                   : std::max<std::int64_t>(1, inputs[0].shape[0]);
 }
 
 /// For one sample, though the batch of the example may be baked into a traced model.
@@ -110,10 +111,9 @@ Evaluation Measurer::measure_common(const std::filesystem::path& file, const Mod
                                            spec_.metric, data_.for_choices_name(), progress_);
   }
   if (can_score(data_.test)) {
-    evaluation.test = data_.test == choices
-                          ? evaluation.validation
-                          : evaluate_score(forward, *data_.test, data_.test_batch, spec_.metric,
-                                           "test", progress_);
+    evaluation.test = data_.test == choices ? evaluation.validation
+                                            : evaluate_score(forward, *data_.test, data_.test_batch,
+                                                             spec_.metric, "test", progress_);
   }
   evaluation.macs = macs_of_one(model);
   if (!inputs_.empty()) evaluation.peak_memory_bytes = measure_memory(file, inputs_);

@@ -23,10 +23,10 @@ void check_teachers(const Recipe& recipe) {
     if (teacher == recipe.passes[i].options.end() || !teacher->is_string()) continue;
     const auto name = teacher->get<std::string>();
     if (name == "original" || fs::is_regular_file(recipe.locate(name))) continue;
-    throw Error(ExitCode::kModel,
-                fmt::format("/passes/{}/teacher: there is no file {}", i,
-                            recipe.locate(name).string()),
-                "name a TorchScript file, relative to the recipe, or \"original\"");
+    throw Error(
+        ExitCode::kModel,
+        fmt::format("/passes/{}/teacher: there is no file {}", i, recipe.locate(name).string()),
+        "name a TorchScript file, relative to the recipe, or \"original\"");
   }
 }
 

@@ -35,9 +35,8 @@ Recipe recipe_of(const RunRequest& request) {
   try {
     std::rethrow_exception(failure);
   } catch (const Error& error) {
-    const std::string where =
-        fmt::format("The steps before it are kept: {} holds their model and report.",
-                    folder.string());
+    const std::string where = fmt::format(
+        "The steps before it are kept: {} holds their model and report.", folder.string());
     throw Error(error.code(), error.what(),
                 error.hint().empty() ? where : error.hint() + " " + where);
   }

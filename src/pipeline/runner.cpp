@@ -38,7 +38,8 @@ Error step_error(const std::string& where) {
     throw;
   } catch (const Error& error) {
     const bool is_interrupt = error.code() == ExitCode::kInterrupted;
-    return Error(error.code(), is_interrupt ? "interrupted in step " + where : prefix + error.what(),
+    return Error(error.code(),
+                 is_interrupt ? "interrupted in step " + where : prefix + error.what(),
                  error.hint());
   } catch (const std::bad_alloc&) {
     return Error(ExitCode::kPass, prefix + "out of memory", "Try a smaller batch_size.");
@@ -162,8 +163,7 @@ PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
 }
 
 void Runner::judge(const StepSpec& step, StepRecord& record) {
-  record.gates =
-      check_gates(step.gate, current_evaluation_, *record.evaluation, GateScope::kStep);
+  record.gates = check_gates(step.gate, current_evaluation_, *record.evaluation, GateScope::kStep);
   if (are_met(record.gates)) return;
   const std::string failures = describe_failures(record.gates);
   record.note += (record.note.empty() ? "" : "; ") + failures;
@@ -194,8 +194,6 @@ void Runner::fail(StepRecord& record, std::size_t index) {
   failure_ = std::make_exception_ptr(error);
 }
 
-bool Runner::has_finished_step() const {
-  return report_.steps.size() > (failure_ ? 1U : 0U);
-}
+bool Runner::has_finished_step() const { return report_.steps.size() > (failure_ ? 1U : 0U); }
 
 }  // namespace edgecompress
