@@ -7,7 +7,6 @@
 #include "model/runtime.h"
 #include "pipeline/commands.h"
 #include "pipeline/input_text.h"
-#include "pipeline/measure.h"
 #include "pipeline/preparation.h"
 #include "util/table.h"
 #include "util/text.h"
@@ -47,7 +46,7 @@ Outcome benchmark_command(const BenchmarkRequest& request, Progress& progress) {
   for (const std::string& model : request.models) {
     Evaluation evaluation;
     evaluation.size = measure_size(model, load_as_stored(model));
-    evaluation.peak_memory_bytes = measure_memory(model, inputs);
+    evaluation.peak_memory_bytes = measure_peak_memory(model, inputs, request.batch_size);
     evaluations.push_back(std::move(evaluation));
     candidates.push_back({model, model});
   }

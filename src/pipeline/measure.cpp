@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
-#include <malloc.h>
 
 #include <algorithm>
 
@@ -59,16 +58,6 @@ Forward forward_of(torch::jit::Module module) {
   };
 }
 
-std::int64_t measure_memory(const std::filesystem::path& file,
-                            const std::vector<InputSpec>& inputs) {
-  malloc_trim(0);  // what earlier work left to the allocator would hide what this needs
-  if (!reset_peak_memory()) return 0;
-  const std::int64_t before = peak_memory_bytes();
-  const c10::InferenceMode inference;
-  forward_of(load_as_stored(file))(make_example_inputs(inputs, example_batch(inputs), /*seed=*/0));
-  return std::max<std::int64_t>(0, peak_memory_bytes() - before);
-}
-
 std::shared_ptr<const Dataset> random_inputs(const std::vector<InputSpec>& inputs,
                                              std::int64_t samples, std::uint64_t seed) {
   return std::make_shared<RandomInputs>(make_example_inputs(inputs, samples, seed), samples);
@@ -116,7 +105,9 @@ Evaluation Measurer::measure_common(const std::filesystem::path& file, const Mod
                                                              spec_.metric, "test", progress_);
   }
   evaluation.macs = macs_of_one(model);
-  if (!inputs_.empty()) evaluation.peak_memory_bytes = measure_memory(file, inputs_);
+  if (!inputs_.empty()) {
+    evaluation.peak_memory_bytes = measure_peak_memory(file, inputs_, example_batch(inputs_));
+  }
   return evaluation;
 }
 

@@ -19,11 +19,6 @@ namespace edgecompress {
 /// The module in eval mode, with its outputs flattened.
 Forward forward_of(torch::jit::Module module);
 
-/// What loading a file and one forward pass add to this process's resident memory at most, bytes;
-/// 0 where the system doesn't say. `inputs` must not be empty.
-std::int64_t measure_memory(const std::filesystem::path& file,
-                            const std::vector<InputSpec>& inputs);
-
 /// Random inputs, where a run has no data: fidelity can still be told. No labels.
 std::shared_ptr<const Dataset> random_inputs(const std::vector<InputSpec>& inputs,
                                              std::int64_t samples, std::uint64_t seed);

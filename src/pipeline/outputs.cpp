@@ -56,7 +56,7 @@ void write_outputs(const Recipe& recipe, Runner& runner, const fs::path& folder)
     write_file_atomic(path, bytes);
     report.files[name] = name;
   }
-  write_file_atomic(folder / "recipe.resolved.json", dump(recipe.resolved));
+  write_file_atomic(folder / "recipe.resolved.json", recipe.resolved_text());
   if (writes(recipe, "json")) write_file_atomic(folder / "report.json", dump(to_json(report)));
   if (writes(recipe, "markdown")) write_file_atomic(folder / "report.md", to_markdown(report));
 }

@@ -42,9 +42,10 @@ Recipe recipe_of(const RunRequest& request) {
   }
 }
 
-Outcome outcome_of(const Report& report, const fs::path& folder) {
+Outcome outcome_of(Runner& runner, const fs::path& folder) {
+  const Report& report = runner.report();
   Outcome outcome;
-  outcome.code = report.gates_met() ? ExitCode::kDone : ExitCode::kGate;
+  outcome.code = runner.are_gates_met() ? ExitCode::kDone : ExitCode::kGate;
   outcome.text = to_console(report) + "\nWritten to " + folder.string() + ":\n";
   for (const auto& [what, name] : report.files) outcome.text += "  " + name + "\n";
   outcome.json = to_json(report).dump(2, ' ', false, Json::error_handler_t::replace);
@@ -78,7 +79,7 @@ Outcome run_command(const RunRequest& request, Progress& progress) {
   log_file.reset();
   output.commit();
   if (runner.failure()) throw_failure(runner.failure(), output.final_path());
-  return outcome_of(runner.report(), output.final_path());
+  return outcome_of(runner, output.final_path());
 }
 
 }  // namespace edgecompress

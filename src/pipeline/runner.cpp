@@ -135,9 +135,10 @@ bool Runner::run_step(std::size_t index) {
   log().info("step {}: {}{}{}", step_name(index, step.pass), to_string(record.state),
              record.evaluation ? ", " + summary(*record.evaluation) : "",
              record.note.empty() ? "" : ": " + record.note);
-  const bool stops = failure_ || (!are_met(record.gates) && step.gate.on_fail == "stop");
+  const bool is_missed = !are_met(record.gates) && step.gate.on_fail != "rollback";
+  is_step_gate_missed_ = is_step_gate_missed_ || is_missed;
   report_.steps.push_back(std::move(record));
-  return !stops;
+  return !failure_ && !(is_missed && step.gate.on_fail == "stop");
 }
 
 PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
@@ -193,6 +194,8 @@ void Runner::fail(StepRecord& record, std::size_t index) {
   record.gates.clear();
   failure_ = std::make_exception_ptr(error);
 }
+
+bool Runner::are_gates_met() const { return report_.gates_met() && !is_step_gate_missed_; }
 
 bool Runner::has_finished_step() const { return report_.steps.size() > (failure_ ? 1U : 0U); }
 

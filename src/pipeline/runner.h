@@ -33,6 +33,9 @@ class Runner {
   const std::map<std::string, std::string>& pass_files() const { return pass_files_; }
   /// What ended the loop early, or null.
   std::exception_ptr failure() const { return failure_; }
+  /// False if the run missed a gate, or a step did whose recipe says "continue" or "stop": what was
+  /// rolled back is mended.
+  bool are_gates_met() const;
   /// True once any step came to its end.
   bool has_finished_step() const;
 
@@ -56,6 +59,7 @@ class Runner {
   std::filesystem::path best_file_;
   std::map<std::string, std::string> pass_files_;
   Report report_;
+  bool is_step_gate_missed_ = false;
   std::exception_ptr failure_;
 };
 
