@@ -2,12 +2,13 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <optional>
 
 #include "edgecompress/error.h"
+#include "model/model.h"
+#include "model/torch_error.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -64,7 +65,7 @@ std::vector<at::Tensor> run_checked(const Forward& forward, const Batch& batch,
     throw Error(ExitCode::kData,
                 fmt::format("{}: the model does not accept samples {} to {}, given as {}: {}",
                             origin.data, origin.first, origin.first + batch.size - 1,
-                            describe_tensors(batch.inputs), one_line_reason(error)),
+                            describe_tensors(batch.inputs), torch_message(error)),
                 "compare with the model's inputs (edgecompress inspect); transforms such as "
                 "to_float, resize and layout change what it is given");
   }
@@ -97,29 +98,16 @@ void throw_not_runnable(const std::string& name, const std::vector<at::Tensor>& 
                         const std::exception& error) {
   throw Error(ExitCode::kModel,
               fmt::format("{}: the model does not accept {}: {}", name, describe_tensors(inputs),
-                          one_line_reason(error)),
+                          torch_message(error)),
               "give the inputs that the model takes; a traced model may take only the batch size "
               "it was traced with");
-}
-
-std::string one_line_reason(const std::exception& error) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  const std::string text = torch_error ? torch_error->what_without_backtrace() : error.what();
-  // TorchScript ends its trace of serialized code with the error proper.
-  std::string reason;
-  for (const std::string& line : split(text, '\n')) {
-    if (reason.empty() || starts_with(line, "RuntimeError: ")) reason = line;
-  }
-  constexpr std::string_view prefix = "RuntimeError: ";
-  if (starts_with(reason, prefix)) reason.erase(0, prefix.size());
-  return reason;
 }
 
 std::string describe_tensors(const std::vector<at::Tensor>& tensors) {
   std::vector<std::string> parts;
   for (const at::Tensor& tensor : tensors) {
-    parts.push_back(fmt::format("{} [{}]", c10::toString(tensor.scalar_type()),
-                                fmt::join(tensor.sizes(), ", ")));
+    parts.push_back(
+        fmt::format("{} [{}]", dtype_name(tensor.scalar_type()), fmt::join(tensor.sizes(), ", ")));
   }
   return join(parts, ", ");
 }

@@ -30,10 +30,6 @@ void check_not_empty(const Dataset& data, const std::string& name);
 [[noreturn]] void throw_not_runnable(const std::string& name, const std::vector<at::Tensor>& inputs,
                                      const std::exception& error);
 
-/// What LibTorch has to say, on one line: without the stack of C++ frames and without the trace of
-/// serialized code around the error proper.
-std::string one_line_reason(const std::exception& error);
-
 /// "float32 [64, 3, 32, 32], int64 [64, 16]"
 std::string describe_tensors(const std::vector<at::Tensor>& tensors);
 

@@ -12,9 +12,9 @@
 #include <optional>
 #include <utility>
 
-#include "eval/checked_forward.h"
 #include "eval/latency.h"
 #include "model/model.h"
+#include "model/torch_error.h"
 #include "util/log.h"
 
 namespace edgecompress {
@@ -147,7 +147,7 @@ RunnableForm fastest_form(const torch::jit::Module& stored, const std::vector<at
         champion = std::move(*challenger);
       }
     } catch (const std::exception& error) {
-      log().debug("form {} left out: {}", name, one_line_reason(error));
+      log().debug("form {} left out: {}", name, torch_message(error));
     }
   }
   return champion;

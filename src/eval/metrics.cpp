@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "edgecompress/error.h"
+#include "model/model.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -58,7 +59,7 @@ ClassRows class_rows(const at::Tensor& output, const at::Tensor& target,
         fmt::format("{}: output {} and target {} of {} do not fit a class metric, which takes "
                     "scores [n, classes] and integer labels [n]",
                     origin.data, shape_text(output), shape_text(target),
-                    c10::toString(target.scalar_type())),
+                    dtype_name(target.scalar_type())),
         "choose a metric that fits the task: mse and mae compare numbers");
   }
   ClassRows rows;

@@ -9,7 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "eval/checked_forward.h"
+#include "model/torch_error.h"
 #include "util/file.h"
 #include "util/log.h"
 
@@ -68,7 +68,7 @@ class WeightCounter {
       unpacked_.push_back((*get_state)({packed}));
       count_value(unpacked_.back());
     } catch (const std::exception& error) {
-      log().debug("parameters of {} are not counted: {}", type->str(), one_line_reason(error));
+      log().debug("parameters of {} are not counted: {}", type->str(), torch_message(error));
     }
   }
 

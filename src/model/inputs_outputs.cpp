@@ -71,6 +71,13 @@ c10::ScalarType parse_dtype(const std::string& name) {
               "known are " + join(names, ", "));
 }
 
+std::string dtype_name(c10::ScalarType dtype) {
+  for (const auto& entry : dtypes()) {
+    if (entry.second == dtype) return entry.first;
+  }
+  return c10::toString(dtype);
+}
+
 std::vector<at::Tensor> make_example_inputs(const std::vector<InputSpec>& inputs,
                                             std::int64_t batch_size, std::uint64_t seed) {
   auto generator = at::detail::createCPUGenerator(seed);

@@ -108,6 +108,7 @@ torch::jit::Module load_as_stored(const std::filesystem::path& path);
 /// Outputs of any module, flattened in order (tensors, tuples, lists, dicts sorted as stored).
 std::vector<at::Tensor> flatten_outputs(const c10::IValue& output);
 c10::ScalarType parse_dtype(const std::string& name);  ///< Throws Error(kRecipe).
+std::string dtype_name(c10::ScalarType dtype);         ///< As recipes spell it ("float32").
 std::vector<at::Tensor> make_example_inputs(const std::vector<InputSpec>& inputs,
                                             std::int64_t batch_size, std::uint64_t seed);
 

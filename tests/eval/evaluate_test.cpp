@@ -192,7 +192,7 @@ TEST(CheckDataFits, SaysOnOneLineWhatTheModelSaidAndWhatItWasGiven) {
   DataSets data;
   data.test = scores_dataset({0, 1}, {0, 1}, 3);
   EXPECT_THAT(data_error([&] { check_data_fits(forward, data, "top1"); }),
-              AllOf(HasSubstr("test"), HasSubstr("Float [2, 3]"), HasSubstr("2x3 and 5x2"),
+              AllOf(HasSubstr("test"), HasSubstr("float32 [2, 3]"), HasSubstr("2x3 and 5x2"),
                     Not(HasSubstr("\n")), Not(HasSubstr("frame")), Not(HasSubstr("Traceback"))));
 }
 
