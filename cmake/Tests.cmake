@@ -21,6 +21,7 @@ function(edgecompress_test folder label)
   if(NOT label STREQUAL fast)
     target_link_libraries(${target} PRIVATE test_support)
     target_precompile_headers(${target} REUSE_FROM test_support)
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   endif()
   if(NOT test_NO_DISCOVERY)
     gtest_discover_tests(${target} TEST_PREFIX "${folder}." DISCOVERY_TIMEOUT 120 DISCOVERY_MODE PRE_TEST
@@ -35,6 +36,8 @@ target_include_directories(test_support PUBLIC src tests)
 target_link_libraries(test_support PUBLIC edgecompress edgecompress_flags edgecompress_torch fmt::fmt spdlog::spdlog
                       nlohmann_json::nlohmann_json GTest::gmock)
 target_compile_definitions(test_support PUBLIC EDGECOMPRESS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+# The header is of use only where the flags are the same, and for a library they would be -fPIC.
+set_target_properties(test_support PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 target_precompile_headers(test_support PRIVATE <nlohmann/json.hpp> <fmt/format.h> <ATen/ATen.h>
                           <torch/csrc/jit/api/module.h> <torch/csrc/jit/ir/ir.h> <gmock/gmock.h>)
 

@@ -29,17 +29,15 @@ bool equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
 }
 
 class EveryTinyModel : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Model, EveryTinyModel,
-                         ::testing::ValuesIn(testing::tiny_model_names()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Model, EveryTinyModel, ::testing::ValuesIn(testing::tiny_model_names()),
+                         [](const auto& name) { return name.param; });
 
 TEST_P(EveryTinyModel, ForwardEqualsTheStoredModule) {
   auto tiny_model = make_tiny_model(GetParam());
   const auto model = Model::from_module(tiny_model.module, tiny_model.inputs);
   const auto inputs = model.example_inputs(3);
   at::NoGradGuard no_grad;
-  const auto expected =
-      flatten_outputs(tiny_model.module.forward({inputs.begin(), inputs.end()}));
+  const auto expected = flatten_outputs(tiny_model.module.forward({inputs.begin(), inputs.end()}));
   const auto found = model.forward(inputs);
   ASSERT_EQ(found.size(), expected.size());
   for (std::size_t i = 0; i < found.size(); ++i) {
