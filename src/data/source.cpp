@@ -8,7 +8,8 @@
 namespace edgecompress {
 
 const std::vector<Source>& sources() {
-  static const std::vector<Source> all = {synthetic_source()};
+  static const std::vector<Source> all = {npz_source(),          npy_source(), torch_source(),
+                                          image_folder_source(), csv_source(), synthetic_source()};
   return all;
 }
 
