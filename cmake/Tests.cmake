@@ -41,7 +41,10 @@ set_target_properties(test_support PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 target_precompile_headers(test_support PRIVATE <nlohmann/json.hpp> <fmt/format.h> <ATen/ATen.h>
                           <torch/csrc/jit/api/module.h> <torch/csrc/jit/ir/ir.h> <gmock/gmock.h>)
 
-edgecompress_test(util fast)
+# Header-only: the recipe tests check the schema with it.
+find_path(EDGECOMPRESS_VALIJSON valijson/validator.hpp REQUIRED)
+
+edgecompress_test(util fast LIBRARIES ZLIB::ZLIB)
 edgecompress_test(recipe fast)
 edgecompress_test(report fast)
 edgecompress_test(model torch)
@@ -52,6 +55,10 @@ edgecompress_test(passes torch)
 edgecompress_test(contract torch NO_DISCOVERY)
 edgecompress_test(pipeline torch)
 edgecompress_test(cli torch)
+
+add_test(NAME floors COMMAND "${CMAKE_COMMAND}" "-DSOURCE=${PROJECT_SOURCE_DIR}/src"
+         "-DSCRATCH=${CMAKE_CURRENT_BINARY_DIR}/floors" -P "${PROJECT_SOURCE_DIR}/tests/floors_test.cmake")
+set_tests_properties(floors PROPERTIES LABELS fast)
 
 # The contract suite: one test a pass. Stock PyTorch, where it is installed, makes networks for it and is the
 # oracle for what it writes; both of those are skipped, saying so, where it is absent.

@@ -29,9 +29,9 @@ struct ModelSpec {
 
 /// One data set. Either `source` (read it) or `from` (derive it from another set) is given.
 struct DatasetSpec {
-  std::string source;  ///< npz, torch, image_folder, csv, synthetic
+  std::string source;  ///< npz, npy, torch, image_folder, csv, synthetic
   std::string path;
-  std::vector<std::string> inputs;    ///< keys (npz, torch) or columns (csv) of the model's inputs
+  std::vector<std::string> inputs;    ///< keys (npz, npy, torch) or columns (csv) of the inputs
   std::string target;                 ///< key or column of the target; empty: no labels
   std::string from;                   ///< name of the set this one is taken from
   std::optional<double> split;        ///< share of `from` that is moved here (seeded), in (0, 1)

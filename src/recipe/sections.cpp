@@ -108,10 +108,10 @@ Options<RecipeSections> make_recipe_sections() {
 Options<DatasetSpec> make_dataset_options() {
   Options<DatasetSpec> options;
   options.add("source", &DatasetSpec::source, "what kind of files the set is read from")
-      .one_of({"npz", "torch", "image_folder", "csv", "synthetic"});
+      .one_of({"npz", "npy", "torch", "image_folder", "csv", "synthetic"});
   options.add("path", &DatasetSpec::path, "file or folder to read");
   options.add("inputs", &DatasetSpec::inputs,
-              "keys (npz, torch) or columns (csv) of the model's inputs, in order");
+              "keys (npz, npy, torch) or columns (csv) of the inputs, in order");
   options.add("target", &DatasetSpec::target, "key or column of the target; empty: no labels");
   options.add("from", &DatasetSpec::from, "take samples from this other set instead of a source")
       .one_of({"train", "calibration", "validation", "test"});

@@ -1,0 +1,93 @@
+# The floors of the house: a file includes its own floor and lower ones.
+#   cmake -DSOURCE=src -DSCRATCH=folder -P floors_test.cmake
+cmake_minimum_required(VERSION 3.18)
+
+# folder -> floor
+set(floor_util 0)
+set(floor_recipe 1)
+set(floor_report 1)
+set(floor_model 2)
+set(floor_data 2)
+set(floor_train 3)
+set(floor_eval 3)
+set(floor_passes 4)
+set(floor_pipeline 5)
+set(floor_cli 6)
+
+# Folders that are built without LibTorch: they load in milliseconds.
+set(torch_free util recipe report cli)
+# What src/cli knows of the floors between: nothing, it calls edgecompress/edgecompress.h.
+set(cli_includes util recipe report cli edgecompress)
+
+# Why `file` (FOLDER/NAME) must not include `header`; empty: it may.
+function(find_reason file header result)
+  get_filename_component(folder "${file}" DIRECTORY)
+  string(REGEX REPLACE "/.*" "" folder "${folder}")
+  string(REGEX REPLACE "/.*" "" target "${header}")
+  set(reason "")
+  if(header MATCHES "^(torch|ATen|c10)/" AND folder IN_LIST torch_free)
+    set(reason "LibTorch does not reach src/${folder}")
+  elseif(header STREQUAL "torch/torch.h" AND NOT folder STREQUAL "train")
+    set(reason "only src/train may pay for torch/torch.h")
+  elseif(header MATCHES "^CLI/" AND NOT folder STREQUAL "cli")
+    set(reason "CLI11 lives in src/cli only")
+  elseif(folder STREQUAL "passes" AND target STREQUAL "passes" AND NOT file MATCHES "/registry\\.(h|cpp)$"
+         AND NOT header STREQUAL "passes/pass.h")
+    set(reason "passes do not know each other")
+  elseif(folder STREQUAL "cli" AND DEFINED floor_${target} AND NOT target IN_LIST cli_includes)
+    set(reason "src/cli talks to the library through edgecompress/edgecompress.h")
+  elseif(DEFINED floor_${target} AND floor_${target} GREATER floor_${folder})
+    set(reason "floor ${floor_${target}} is above floor ${floor_${folder}}")
+  endif()
+  set(${result} "${reason}" PARENT_SCOPE)
+endfunction()
+
+function(find_violations source result)
+  set(violations "")
+  file(GLOB_RECURSE files RELATIVE "${source}" "${source}/*.h" "${source}/*.cpp")
+  foreach(file IN LISTS files)
+    string(REGEX REPLACE "/.*" "" folder "${file}")
+    if(NOT DEFINED floor_${folder})
+      list(APPEND violations "${file}: the folder has no floor: give it one in floors_test.cmake")
+    endif()
+    file(STRINGS "${source}/${file}" lines REGEX "^[ \t]*#[ \t]*include[ \t]*[<\"]")
+    foreach(line IN LISTS lines)
+      string(REGEX REPLACE ".*[<\"]([^>\"]*)[>\"].*" "\\1" header "${line}")
+      find_reason("${file}" "${header}" reason)
+      if(reason)
+        list(APPEND violations "${file} includes ${header}: ${reason}")
+      endif()
+    endforeach()
+  endforeach()
+  set(${result} "${violations}" PARENT_SCOPE)
+endfunction()
+
+# The check itself is checked: it finds what is planted here, and only that.
+file(REMOVE_RECURSE "${SCRATCH}")
+file(WRITE "${SCRATCH}/util/good.h" "#include <string>\n#include \"util/text.h\"\n")
+file(WRITE "${SCRATCH}/train/good.cpp" "#include <torch/torch.h>\n#include \"eval/evaluate.h\"\n")
+file(WRITE "${SCRATCH}/passes/good.cpp" "#include \"passes/pass.h\"\n#include \"train/trainer.h\"\n")
+set(planted
+    "attic/a.h:string" "cli/a.cpp:ATen/ATen.h" "cli/b.cpp:pipeline/gates.h" "eval/a.cpp:torch/torch.h"
+    "model/a.cpp:passes/pass.h" "passes/a.cpp:passes/lora.h" "pipeline/a.cpp:CLI/CLI.hpp"
+    "recipe/a.h:c10/util/Optional.h" "report/a.cpp:model/model.h")
+set(expected "")
+foreach(entry IN LISTS planted)
+  string(REPLACE ":" ";" entry "${entry}")
+  list(GET entry 0 file)
+  list(GET entry 1 header)
+  file(WRITE "${SCRATCH}/${file}" "#include <${header}>\n")
+  list(APPEND expected "${file}")
+endforeach()
+find_violations("${SCRATCH}" found)
+list(TRANSFORM found REPLACE "[: ].*" "")
+list(SORT found)
+if(NOT "${found}" STREQUAL "${expected}")
+  message(FATAL_ERROR "The check does not find what was planted.\nexpected ${expected}\nfound    ${found}")
+endif()
+
+find_violations("${SOURCE}" violations)
+if(violations)
+  string(REPLACE ";" "\n  " violations "${violations}")
+  message(FATAL_ERROR "A file includes its own floor and lower ones; these do not:\n  ${violations}")
+endif()

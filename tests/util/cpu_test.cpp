@@ -1,0 +1,49 @@
+#include "util/cpu.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace edgecompress {
+namespace {
+
+/// The flags that the kernel lists for this processor.
+std::string cpu_flags() {
+  std::ifstream cpus("/proc/cpuinfo");
+  for (std::string line; std::getline(cpus, line);) {
+    if (line.rfind("flags", 0) == 0) return line + " ";
+  }
+  return "";
+}
+
+TEST(BestOpenblasCore, AgreesWithTheKernelsListOfInstructions) {
+  const std::string flags = cpu_flags();
+  if (flags.empty()) GTEST_SKIP() << "the kernel lists no x86 flags";
+  const auto has = [&](const std::string& flag) {
+    return flags.find(" " + flag + " ") != std::string::npos;
+  };
+  const std::string core = best_openblas_core();
+  if (has("avx512f") && has("avx512bw") && has("avx512dq") && has("avx512vl") && has("avx512cd")) {
+    EXPECT_EQ(core, "SkylakeX");
+  } else if (has("avx2") && has("fma")) {
+    EXPECT_TRUE(core == "Haswell" || core == "Zen") << core;
+  } else {
+    EXPECT_EQ(core, "");
+  }
+}
+
+TEST(ChooseOpenblasCore, LeavesTheUsersChoiceAlone) {
+  ::setenv("OPENBLAS_CORETYPE", "Nehalem", 1);
+  choose_openblas_core();
+  EXPECT_STREQ(std::getenv("OPENBLAS_CORETYPE"), "Nehalem");
+  ::unsetenv("OPENBLAS_CORETYPE");
+  choose_openblas_core();
+  const char* chosen = std::getenv("OPENBLAS_CORETYPE");
+  EXPECT_EQ(chosen == nullptr ? "" : std::string(chosen), best_openblas_core());
+}
+
+TEST(CpuName, IsNeverEmpty) { EXPECT_NE(cpu_name(), ""); }
+
+}  // namespace
+}  // namespace edgecompress

@@ -1,0 +1,203 @@
+#include "util/file.h"
+
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <zlib.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "support/expect_error.h"
+#include "support/temporary_folder.h"
+#include "util/random.h"
+
+namespace edgecompress {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::expect_error;
+using ::testing::IsEmpty;
+using testing::TemporaryFolder;
+using ::testing::UnorderedElementsAre;
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  return names;
+}
+
+void write(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+
+std::string read(const fs::path& path) { return read_file(path, ExitCode::kData, 1 << 20); }
+
+/// A disk that takes no more than so many bytes a file, as far as this process can tell.
+class SmallDisk {
+ public:
+  explicit SmallDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit small{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+  }
+  ~SmallDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
+
+TEST(ReadFile, GivesTheBytesOrSaysWhyNot) {
+  const TemporaryFolder folder;
+  write(folder.path() / "a", std::string("\0binary", 7));
+  EXPECT_EQ(read(folder.path() / "a"), std::string("\0binary", 7));
+  expect_error(ExitCode::kModel, "No such file",
+               [&] { read_file(folder.path() / "b", ExitCode::kModel, 10); });
+  expect_error(ExitCode::kRecipe, "directory",
+               [&] { read_file(folder.path(), ExitCode::kRecipe, 10); });
+}
+
+TEST(ReadFile, StopsAtTheLimit) {
+  const TemporaryFolder folder;
+  write(folder.path() / "a", "12345");
+  EXPECT_EQ(read_file(folder.path() / "a", ExitCode::kData, 5), "12345");
+  expect_error(ExitCode::kData, "larger than the 4 bytes",
+               [&] { read_file(folder.path() / "a", ExitCode::kData, 4); });
+  // A device without an end.
+  expect_error(ExitCode::kData, "larger", [] { read_file("/dev/zero", ExitCode::kData, 100000); });
+}
+
+TEST(WriteFileAtomic, ReplacesTheFileAndLeavesNothingElse) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder.path() / "a", "old");
+  write_file_atomic(folder.path() / "a", "new");
+  EXPECT_EQ(read(folder.path() / "a"), "new");
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a"));
+}
+
+TEST(WriteFileAtomic, KeepsTheOldFileWhenTheDiskIsFull) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder.path() / "a", "old");
+  {
+    const SmallDisk disk(1000);
+    expect_error(ExitCode::kOutput, (folder.path() / "a").string(),
+                 [&] { write_file_atomic(folder.path() / "a", std::string(5000, 'x')); });
+  }
+  EXPECT_EQ(read(folder.path() / "a"), "old");
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a"));
+}
+
+TEST(StagedDirectory, AppearsWholeOnCommit) {
+  const TemporaryFolder folder;
+  const fs::path out = folder.path() / "deep" / "out";
+  {
+    StagedDirectory staged(out, false);
+    write(staged.path() / "model.pt", "model");
+    fs::create_directory(staged.path() / "adapter");
+    write(staged.path() / "adapter" / "a", "weights");
+    EXPECT_FALSE(fs::exists(out));
+    staged.commit();
+  }
+  EXPECT_THAT(names_in(out), UnorderedElementsAre("model.pt", "adapter"));
+  EXPECT_EQ(read(out / "adapter" / "a"), "weights");
+  EXPECT_THAT(names_in(folder.path() / "deep"), UnorderedElementsAre("out"));
+}
+
+TEST(StagedDirectory, LeavesNothingAfterAnException) {
+  const TemporaryFolder folder;
+  try {
+    StagedDirectory staged(folder.path() / "made" / "for" / "out", false);
+    write(staged.path() / "model.pt", "half");
+    throw std::runtime_error("the work failed");
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_THAT(names_in(folder.path()), IsEmpty());
+}
+
+TEST(StagedDirectory, LeavesAnExistingFolderAsItWasAfterAnException) {
+  const TemporaryFolder folder;
+  write(folder.path() / "model.pt", "old");
+  {
+    StagedDirectory staged(folder.path(), true);
+    write(staged.path() / "model.pt", "half");
+  }
+  EXPECT_EQ(read(folder.path() / "model.pt"), "old");
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("model.pt"));
+}
+
+TEST(StagedDirectory, RefusesAUsedFolderUnlessItMayOverwrite) {
+  const TemporaryFolder folder;
+  write(folder.path() / "report.json", "old");
+  write(folder.path() / "mine.txt", "mine");
+  fs::create_directory(folder.path() / "adapter");
+  write(folder.path() / "adapter" / "stale", "old");
+  expect_error(
+      ExitCode::kOutput, "not empty", [&] { StagedDirectory(folder.path(), false); },
+      "--overwrite");
+
+  StagedDirectory staged(folder.path(), true);
+  write(staged.path() / "report.json", "new");
+  fs::create_directory(staged.path() / "adapter");
+  write(staged.path() / "adapter" / "fresh", "new");
+  staged.commit();
+  EXPECT_EQ(read(folder.path() / "report.json"), "new");
+  EXPECT_EQ(read(folder.path() / "mine.txt"), "mine");
+  EXPECT_THAT(names_in(folder.path() / "adapter"), UnorderedElementsAre("fresh"));
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("report.json", "mine.txt", "adapter"));
+}
+
+TEST(StagedDirectory, TakesAnEmptyFolderThatIsThere) {
+  const TemporaryFolder folder;
+  StagedDirectory staged(folder.path(), false);
+  write(staged.path() / "a", "a");
+  staged.commit();
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a"));
+}
+
+TEST(StagedDirectory, IgnoresWhatAKilledRunLeft) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.path() / ".out.partial-1");
+  EXPECT_NO_THROW(StagedDirectory(folder.path(), false));
+}
+
+TEST(StagedDirectory, RefusesPlacesThatCannotBeWritten) {
+  const TemporaryFolder folder;
+  write(folder.path() / "file", "");
+  expect_error(ExitCode::kOutput, "it is a file",
+               [&] { StagedDirectory(folder.path() / "file", true); });
+  expect_error(ExitCode::kOutput, "Not a directory",
+               [&] { StagedDirectory(folder.path() / "file" / "out", true); });
+  expect_error(ExitCode::kOutput, "/proc/out", [] { StagedDirectory("/proc/out", true); });
+}
+
+TEST(StagedDirectory, RefusesAFolderWithoutPermission) {
+  if (::geteuid() == 0) GTEST_SKIP() << "permissions don't bind root";
+  const TemporaryFolder folder;
+  fs::permissions(folder.path(), fs::perms::owner_read | fs::perms::owner_exec);
+  expect_error(ExitCode::kOutput, "Permission denied",
+               [&] { StagedDirectory(folder.path() / "out", false); });
+  fs::permissions(folder.path(), fs::perms::owner_all);
+}
+
+TEST(DeflatedSize, IsThatOfZlibOnTheWholeFile) {
+  const TemporaryFolder folder;
+  Random random(1);
+  // More than one piece, half of it noise so that it doesn't shrink to nothing.
+  std::string bytes(300000, 'z');
+  for (std::size_t i = 0; i < bytes.size(); i += 2) bytes[i] = static_cast<char>(random.bits());
+  write_file_atomic(folder.path() / "a", bytes);
+  uLongf size = ::compressBound(bytes.size());
+  std::vector<Bytef> out(size);
+  ASSERT_EQ(
+      ::compress2(out.data(), &size, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size(), 6),
+      Z_OK);
+  EXPECT_EQ(deflated_size(folder.path() / "a"), static_cast<std::int64_t>(size));
+
+  write_file_atomic(folder.path() / "empty", "");
+  EXPECT_EQ(deflated_size(folder.path() / "empty"), 8);  // header, one empty block, checksum
+  expect_error(ExitCode::kData, "nothing", [&] { deflated_size(folder.path() / "nothing"); });
+}
+
+}  // namespace
+}  // namespace edgecompress
