@@ -82,13 +82,14 @@ at::Tensor dequantize(const QuantizedWeight& weight) {
       .to(at::kFloat);
 }
 
-QuantizedRange choose_range(double low, double high) {
+QuantizedRange choose_range(double low, double high, bool reduce_range) {
   low = std::min(low, 0.0);
   high = std::max(high, 0.0);
   QuantizedRange range;
-  range.scale = static_cast<float>((high - low) / kActivationMax);
+  const std::int64_t largest = reduce_range ? kActivationMax / 2 : kActivationMax;
+  range.scale = static_cast<float>((high - low) / static_cast<double>(largest));
   if (!(range.scale >= kSmallestScale)) return {1.0, 0};
-  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, kActivationMax);
+  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, largest);
   return range;
 }
 
@@ -102,6 +103,14 @@ c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
 
 c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias) {
   return call("quantized::linear_prepack", {to_quantized_tensor(weight), optional_bias(bias)});
+}
+
+c10::IValue pack_rnn_cell(const QuantizedWeight& input_weight, const QuantizedWeight& hidden_weight,
+                          const at::Tensor& input_bias, const at::Tensor& hidden_bias,
+                          bool reduce_range) {
+  return call("quantized::make_quantized_cell_params_dynamic",
+              {pack_linear(input_weight, input_bias), pack_linear(hidden_weight, hidden_bias),
+               input_bias.detach(), hidden_bias.detach(), reduce_range});
 }
 
 }  // namespace edgecompress

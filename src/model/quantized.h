@@ -30,7 +30,9 @@ at::Tensor dequantize(const QuantizedWeight& weight);
 
 /// The smallest affine range that holds [low, high] and 0 exactly (Jacob et al. 2018, "Quantization
 /// and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference").
-QuantizedRange choose_range(double low, double high);
+/// With `reduce_range` only half of [0, 255] is used: x86 kernels without VNNI add two products in
+/// 16 bits, which full ranges can overflow.
+QuantizedRange choose_range(double low, double high, bool reduce_range = false);
 
 struct ConvGeometry {
   std::vector<std::int64_t> stride, padding, dilation;
@@ -41,5 +43,10 @@ struct ConvGeometry {
 c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
                       const ConvGeometry& geometry);
 c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias);
+/// One cell of aten::quantized_lstm / aten::quantized_gru, its activations quantized dynamically.
+/// Weights per tensor, [gates * hidden, inputs] and [gates * hidden, hidden]; biases are needed.
+c10::IValue pack_rnn_cell(const QuantizedWeight& input_weight, const QuantizedWeight& hidden_weight,
+                          const at::Tensor& input_bias, const at::Tensor& hidden_bias,
+                          bool reduce_range);
 
 }  // namespace edgecompress

@@ -1,0 +1,256 @@
+// quantize_int8: weights and activations in 8 bits, run by LibTorch's INT8 kernels.
+//
+//   Before   x -> conv -> batch_norm -> relu -> add -> relu -> linear -> y          (float32)
+//   After    x -> quantize -> conv_relu -> add_relu -> linear -> dequantize -> y    (mode static)
+//            x -> linear_dynamic, quantized_lstm -> y                               (mode dynamic)
+//   Applies  static: to convolutions (1-3 d) and linear layers with stored float32 weights; what
+//            lies between them stays INT8 where it has a kernel (add, mul, cat, pooling, views,
+//            resizing, padding with zeros, activations). Ranges come from calibration data.
+//            dynamic: to linear layers, LSTM and GRU. Everything else stays float and is named.
+//   Formula  real = scale (q - zero_point). Weights: symmetric, scale = max|w| / 127 per output
+//            channel. Activations: affine over the range that the observer chose, see observer.h.
+//            Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+//            Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
+//            quantization of convolutional networks for rapid-deployment".
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "edgecompress/error.h"
+#include "model/batch_norm_folding.h"
+#include "model/int8_dynamic.h"
+#include "model/int8_rewrite.h"
+#include "model/interpreter.h"
+#include "model/observer.h"
+#include "passes/pass.h"
+
+namespace edgecompress {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+struct QuantizeInt8Options {
+  std::string mode = "static";
+  std::string observer = "histogram";
+  bool per_channel = true;
+  bool dynamic_rnn = true;
+  bool reduce_range = false;
+  std::vector<std::string> include, exclude;
+};
+
+Options<QuantizeInt8Options> quantize_int8_options() {
+  using T = QuantizeInt8Options;
+  Options<T> options;
+  options
+      .add("mode", &T::mode,
+           "static: activations in INT8 between layers, by calibrated ranges; dynamic: weights "
+           "only in INT8, activations quantized at run time")
+      .one_of({"static", "dynamic"});
+  options
+      .add("observer", &T::observer,
+           "how static ranges are chosen: all that was seen, or the part of it with the least "
+           "squared error")
+      .one_of({"minmax", "histogram"});
+  options.add("per_channel", &T::per_channel,
+              "one weight scale for each output channel instead of one a layer");
+  options.add("dynamic_rnn", &T::dynamic_rnn,
+              "in static mode, LSTM and GRU become dynamic INT8 instead of staying float");
+  options.add("reduce_range", &T::reduce_range,
+              "use 7 bits for activations: for x86 CPUs without VNNI, whose kernels can overflow");
+  options.add("include", &T::include,
+              "only layers whose name matches one of these regular expressions");
+  options.add("exclude", &T::exclude, "not layers whose name matches one of these");
+  return options;
+}
+
+/// Runs calibration data through the float model and observes what the plan asks for.
+class Calibration {
+ public:
+  Calibration(const Model& model, const Int8Plan& plan, ObserverKind kind) : model_(model) {
+    for (const Value* value : plan.measured) observers_.emplace(value, kind);
+    for (auto& [value, observer] : observers_) {
+      if (value->node()->kind() != c10::prim::Param)
+        by_node_[value->node()].emplace_back(value->offset(), &observer);
+    }
+  }
+
+  void run(std::shared_ptr<const Dataset> data, std::int64_t batch_size, Progress* progress) {
+    const c10::InferenceMode inference;
+    const Interpreter interpreter(model_);
+    if (progress) progress->begin("calibrate", data->size());
+    Loader loader(std::move(data), batch_size);
+    for (Batch batch; loader.next(batch);) {
+      const std::vector<c10::IValue> inputs(batch.inputs.begin(), batch.inputs.end());
+      observe_inputs(batch.inputs);
+      interpreter.run(inputs, [this](const Node& node, c10::ArrayRef<c10::IValue>,
+                                     c10::ArrayRef<c10::IValue> outputs) {
+        const auto found = by_node_.find(&node);
+        if (found == by_node_.end()) return;
+        for (const auto& [offset, observer] : found->second) observe(*observer, outputs[offset]);
+      });
+      if (progress) progress->advance(batch.size);
+    }
+    if (progress) progress->end();
+    check_finite();
+  }
+
+  bool has_range(const Value* value) const {
+    const auto found = observers_.find(value);
+    return found != observers_.end() && found->second.has_seen_values();
+  }
+  QuantizedRange range(const Value* value, bool reduce_range) const {
+    return observers_.at(value).range(reduce_range);
+  }
+
+ private:
+  void observe_inputs(const std::vector<at::Tensor>& inputs) {
+    const auto values = model_.graph().inputs();
+    for (std::size_t i = 0; i < inputs.size() && i + 1 < values.size(); ++i) {
+      const auto found = observers_.find(values[i + 1]);
+      if (found != observers_.end()) observe(found->second, inputs[i]);
+    }
+  }
+
+  static void observe(Observer& observer, const c10::IValue& value) {
+    if (value.isTensor() && value.toTensor().scalar_type() == at::kFloat)
+      observer.observe(value.toTensor());
+  }
+
+  void check_finite() const {
+    for (const auto& [value, observer] : observers_) {
+      if (observer.is_finite()) continue;
+      throw Error(ExitCode::kData,
+                  "calibration: the values after " +
+                      std::string(value->node()->kind().toQualString()) + " are not finite",
+                  "look for NaN in the data or for weights that overflow");
+    }
+  }
+
+  const Model& model_;
+  std::unordered_map<const Value*, Observer> observers_;
+  std::unordered_map<const Node*, std::vector<std::pair<std::size_t, Observer*>>> by_node_;
+};
+
+class QuantizeInt8 : public Pass {
+ public:
+  explicit QuantizeInt8(const QuantizeInt8Options& options)
+      : options_(options), filter_(options.include, options.exclude) {}
+
+  PassResult run(Model& model, PassContext& context) override {
+    PassResult result;
+    std::vector<std::string> order;
+    for (const Layer& layer : find_layers(model)) order.push_back(layer.name);
+    std::vector<Int8Layer> layers;
+    if (options_.mode == "static") {
+      layers = run_static(model, context, result);
+      if (options_.dynamic_rnn)
+        add_dynamic(layers, rewrite_dynamic_int8(model, filter_, dynamic_options(false)));
+    } else {
+      layers = rewrite_dynamic_int8(model, filter_, dynamic_options(true));
+    }
+    describe(layers, order, result);
+    return result;
+  }
+
+ private:
+  std::vector<Int8Layer> run_static(Model& model, PassContext& context, PassResult& result) const {
+    const auto data = context.data ? context.data->calibration : nullptr;
+    if (!data || data->size() == 0) {
+      throw Error(ExitCode::kData, "quantize_int8: the calibration set is empty",
+                  "give data/calibration some samples, or use \"mode\": \"dynamic\"");
+    }
+    const BatchNormFolding folding = fold_batch_norms(model);
+    const std::int64_t dropouts = remove_dropouts(model);
+    result.changed = folding.folded > 0 || dropouts > 0;
+    result.counts["batch_norms_folded"] = static_cast<double>(folding.folded);
+    result.counts["calibration_samples"] = static_cast<double>(data->size());
+
+    const Int8Plan wish = plan_static_int8(model, filter_, [](const Value*) { return true; });
+    const auto kind =
+        options_.observer == "minmax" ? ObserverKind::kMinMax : ObserverKind::kHistogram;
+    Calibration calibration(model, wish, kind);
+    calibration.run(data, context.data->calibration_batch, context.progress);
+    const Int8Plan plan = plan_static_int8(
+        model, filter_, [&](const Value* value) { return calibration.has_range(value); });
+
+    std::vector<Int8Layer> layers = rewrite_static_int8(
+        model, plan,
+        [&](const Value* value) { return calibration.range(value, options_.reduce_range); },
+        options_.per_channel);
+    layers.insert(layers.end(), plan.float_layers.begin(), plan.float_layers.end());
+    return layers;
+  }
+
+  DynamicInt8Options dynamic_options(bool has_linear) const {
+    return {has_linear, options_.per_channel, options_.reduce_range};
+  }
+
+  /// What is dynamic now was named float before.
+  static void add_dynamic(std::vector<Int8Layer>& layers, const std::vector<Int8Layer>& dynamic) {
+    for (const Int8Layer& layer : dynamic) {
+      const auto same = std::find_if(layers.begin(), layers.end(), [&](const Int8Layer& other) {
+        return other.name == layer.name && !other.is_int8;
+      });
+      if (same != layers.end()) *same = layer;
+    }
+  }
+
+  void describe(std::vector<Int8Layer> layers, const std::vector<std::string>& order,
+                PassResult& result) const {
+    const auto position = [&](const Int8Layer& layer) {
+      return std::find(order.begin(), order.end(), layer.name) - order.begin();
+    };
+    std::stable_sort(layers.begin(), layers.end(), [&](const Int8Layer& a, const Int8Layer& b) {
+      return position(a) < position(b);
+    });
+    Json list = Json::array();
+    std::int64_t int8 = 0;
+    for (const Int8Layer& layer : layers) {
+      Json entry = {{"layer", layer.name},
+                    {"state", layer.is_int8 ? "int8" : "float"},
+                    {"reason", layer.reason}};
+      if (layer.output) {
+        entry["scale"] = layer.output->scale;
+        entry["zero_point"] = layer.output->zero_point;
+      }
+      list.push_back(std::move(entry));
+      int8 += layer.is_int8;
+    }
+    const auto all = static_cast<std::int64_t>(layers.size());
+    result.changed = result.changed || int8 > 0;
+    result.counts["layers_int8"] = static_cast<double>(int8);
+    result.counts["layers_float"] = static_cast<double>(all - int8);
+    result.details["layers"] = std::move(list);
+    result.note = int8 > 0
+                      ? std::to_string(int8) + " of " + std::to_string(all) + " layers in INT8 (" +
+                            options_.mode + ")"
+                      : "no layer can be INT8" + (layers.empty() ? "" : ": " + layers[0].reason);
+  }
+
+  QuantizeInt8Options options_;
+  LayerFilter filter_;
+};
+
+}  // namespace
+
+PassSpec quantize_int8_pass() {
+  PassSpec spec;
+  const auto options = quantize_int8_options();
+  spec.description.name = "quantize_int8";
+  spec.description.summary =
+      "Turn weights and activations into 8-bit integers, run by INT8 kernels";
+  spec.description.options = options.table();
+  spec.description.needs.float_model = true;
+  spec.description.needs.makes_int8 = true;
+  PassNeeds with_calibration = spec.description.needs;
+  with_calibration.calibration = true;
+  spec.description.when = {{"mode", "static", with_calibration}};
+  spec.make = [options](const Json& json) {
+    return std::make_unique<QuantizeInt8>(options.bind(json));
+  };
+  return spec;
+}
+
+}  // namespace edgecompress
