@@ -1,0 +1,107 @@
+#include "model/observer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace edgecompress {
+namespace {
+
+at::Tensor normal(std::int64_t count, std::uint64_t seed) {
+  return at::randn({count}, at::detail::createCPUGenerator(seed));
+}
+
+/// Mean squared error of really quantizing the values.
+double squared_error(const at::Tensor& values, const QuantizedRange& range) {
+  const at::Tensor quantized =
+      at::quantize_per_tensor(values, range.scale, range.zero_point, at::kQUInt8);
+  return (quantized.dequantize() - values).pow(2).mean().item<double>();
+}
+
+TEST(MinMaxObserver, CoversAllThatItSaw) {
+  Observer observer(ObserverKind::kMinMax);
+  observer.observe(at::tensor({0.5F, 1.55F}));
+  observer.observe(at::tensor({-1.0F, 0.0F}));
+  EXPECT_NEAR(observer.range().scale, 0.01, 1e-8);
+  EXPECT_EQ(observer.range().zero_point, 100);
+}
+
+TEST(Observer, KnowsThatItSawNothing) {
+  Observer observer(ObserverKind::kHistogram);
+  EXPECT_FALSE(observer.has_seen_values());
+  observer.observe(at::empty({0}));
+  EXPECT_FALSE(observer.has_seen_values());
+  observer.observe(at::zeros({4}));
+  EXPECT_TRUE(observer.has_seen_values());
+  EXPECT_EQ(observer.range().scale, 1.0);
+}
+
+TEST(Observer, NoticesValuesThatAreNotFinite) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Observer observer(ObserverKind::kHistogram);
+    observer.observe(at::tensor({1.0F, bad}));
+    EXPECT_FALSE(observer.is_finite());
+  }
+}
+
+TEST(Observer, ReadsTensorsOfAnyLayout) {
+  const at::Tensor values = normal(2 * 3 * 4 * 5, 1).reshape({2, 3, 4, 5});
+  Observer plain(ObserverKind::kHistogram), strided(ObserverKind::kHistogram);
+  plain.observe(values.slice(3, 0, 5, 2).contiguous());
+  strided.observe(values.slice(3, 0, 5, 2));
+  EXPECT_EQ(plain.range().scale, strided.range().scale);
+}
+
+TEST(HistogramObserver, ClipsWhatIsRareAndFar) {
+  const at::Tensor values = at::cat({normal(20000, 2), at::tensor({40.0F})});
+  Observer minmax(ObserverKind::kMinMax), histogram(ObserverKind::kHistogram);
+  minmax.observe(values);
+  histogram.observe(values);
+  EXPECT_LT(histogram.range().scale, 0.8 * minmax.range().scale);
+  EXPECT_LT(squared_error(values, histogram.range()), squared_error(values, minmax.range()));
+}
+
+/// The oracle: every pair of ends on a grid, really quantized.
+TEST(HistogramObserver, ComesNearTheBestRangeThereIs) {
+  const std::vector<at::Tensor> cases = {
+      normal(4000, 3),       normal(4000, 4).relu(),       normal(4000, 5).pow(3),
+      normal(4000, 6).exp(), at::sigmoid(normal(4000, 7)), -normal(4000, 8).abs()};
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const at::Tensor& values = cases[i];
+    double best = std::numeric_limits<double>::infinity();
+    for (int low = 0; low <= 40; ++low) {
+      for (int high = 0; high <= 40; ++high) {
+        best = std::min(
+            best, squared_error(values, choose_range(values.min().item<double>() * low / 40,
+                                                     values.max().item<double>() * high / 40)));
+      }
+    }
+    Observer observer(ObserverKind::kHistogram);
+    observer.observe(values);
+    EXPECT_LT(squared_error(values, observer.range()), 1.15 * best) << "case " << i;
+  }
+}
+
+TEST(HistogramObserver, KeepsItsGripWhenValuesGrowAMillionfold) {
+  Observer observer(ObserverKind::kHistogram);
+  observer.observe(normal(1000, 9) * 1e-6);
+  const at::Tensor large = normal(20000, 10) * 10;
+  observer.observe(large);
+  Observer direct(ObserverKind::kHistogram);
+  direct.observe(large);
+  EXPECT_LT(squared_error(large, observer.range()), 1.05 * squared_error(large, direct.range()));
+}
+
+TEST(HistogramObserver, NeverCoversMoreThanItSaw) {
+  Observer observer(ObserverKind::kHistogram);
+  const at::Tensor values = at::rand({5000}, at::detail::createCPUGenerator(11)) * 6;
+  observer.observe(values);
+  EXPECT_LE(observer.range().scale * 255, values.max().item<double>() * 1.000001);
+}
+
+}  // namespace
+}  // namespace edgecompress

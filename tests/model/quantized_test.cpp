@@ -1,0 +1,95 @@
+#include "model/quantized.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "edgecompress/error.h"
+
+namespace edgecompress {
+namespace {
+
+TEST(ChooseRange, SpreadsTwoHundredFiftyFiveSteps) {
+  const QuantizedRange range = choose_range(-1.0, 1.55);
+  EXPECT_NEAR(range.scale, 0.01, 1e-8);
+  EXPECT_EQ(range.zero_point, 100);
+}
+
+TEST(ChooseRange, AlwaysHoldsZero) {
+  EXPECT_EQ(choose_range(0.5, 2.55).zero_point, 0);
+  EXPECT_NEAR(choose_range(0.5, 2.55).scale, 0.01, 1e-8);
+  EXPECT_EQ(choose_range(-2.55, -1.0).zero_point, 255);
+}
+
+TEST(ChooseRange, TakesAnEmptyRange) {
+  EXPECT_EQ(choose_range(0, 0).scale, 1.0);
+  EXPECT_EQ(choose_range(0, 0).zero_point, 0);
+  EXPECT_EQ(choose_range(0, 1e-44).scale, 1.0) << "kernels would divide by a denormal";
+}
+
+TEST(ChooseRange, LeavesTheUpperHalfUnusedOnRequest) {
+  const QuantizedRange range = choose_range(-0.27, 1.0, /*reduce_range=*/true);
+  EXPECT_NEAR(range.scale, 0.01, 1e-8);
+  EXPECT_EQ(range.zero_point, 27);
+}
+
+TEST(QuantizeWeight, GivesEachOutputChannelItsScale) {
+  const QuantizedWeight weight =
+      quantize_weight(at::tensor({0.5, -1.27, 0.02, 0.0127}).reshape({2, 2}), true);
+  EXPECT_TRUE(weight.values.equal(at::tensor({50, -127, 127, 81}, at::kChar).reshape({2, 2})));
+  EXPECT_NEAR(weight.scales[0].item<double>(), 0.01, 1e-8);
+  EXPECT_NEAR(weight.scales[1].item<double>(), 0.02 / 127, 1e-10);
+}
+
+TEST(QuantizeWeight, GivesAMatrixOneScaleOnRequest) {
+  const QuantizedWeight weight =
+      quantize_weight(at::tensor({0.5, -1.27, 0.02, 0.0127}).reshape({2, 2}), false);
+  EXPECT_TRUE(weight.values.equal(at::tensor({50, -127, 2, 1}, at::kChar).reshape({2, 2})));
+  EXPECT_EQ(weight.scales.numel(), 1);
+}
+
+TEST(QuantizeWeight, TakesAChannelOfZeros) {
+  const QuantizedWeight weight = quantize_weight(at::zeros({3, 2, 1, 1}), true);
+  EXPECT_TRUE(weight.scales.equal(at::ones({3}, at::kDouble)));
+  EXPECT_TRUE(weight.values.equal(at::zeros({3, 2, 1, 1}, at::kChar)));
+}
+
+TEST(QuantizeWeight, CountsChannelsAlongTheAxis) {
+  const at::Tensor weight = at::randn({4, 3, 2, 2});
+  const QuantizedWeight by_column = quantize_weight(weight, true, 1);
+  const QuantizedWeight by_row = quantize_weight(weight.transpose(0, 1), true, 0);
+  EXPECT_TRUE(by_column.values.equal(by_row.values.transpose(0, 1)));
+  EXPECT_TRUE(by_column.scales.equal(by_row.scales));
+}
+
+TEST(QuantizeWeight, RefusesValuesThatAreNotFinite) {
+  try {
+    quantize_weight(at::tensor({1.0, std::nan("")}), false);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kPass);
+  }
+}
+
+TEST(Dequantize, IsWithinHalfAStep) {
+  const at::Tensor weight = at::randn({8, 4, 3, 3});
+  const QuantizedWeight quantized = quantize_weight(weight, true);
+  const at::Tensor error = (dequantize(quantized) - weight).abs().reshape({8, -1}).amax(1);
+  EXPECT_TRUE((error <= quantized.scales * 0.500001).all().item<bool>());
+}
+
+TEST(PackConv, SaysWhatTheEngineRefused) {
+  const QuantizedWeight weight = quantize_weight(at::ones({4, 2, 3, 3}), true);
+  try {
+    pack_conv(weight, {}, {{1, 1, 1}, {0, 0, 0}, {1, 1, 1}, 1});
+    FAIL() << "three strides for two dimensions";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kPass);
+    EXPECT_NE(std::string(error.what()).find("conv2d_prepack"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace edgecompress
