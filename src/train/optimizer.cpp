@@ -1,5 +1,7 @@
 #include "train/optimizer.h"
 
+#include <torch/types.h>  // clip_grad.h does not include what it uses
+
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
 #include <torch/optim/sgd.h>
