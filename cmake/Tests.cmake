@@ -54,7 +54,9 @@ edgecompress_test(train torch)
 edgecompress_test(passes torch)
 edgecompress_test(contract torch NO_DISCOVERY)
 edgecompress_test(pipeline torch)
-edgecompress_test(cli torch)
+edgecompress_test(cli torch LIBRARIES edgecompress_cli)
+target_compile_definitions(test_cli PRIVATE EDGECOMPRESS_BINARY="$<TARGET_FILE:edgecompress_binary>")
+add_dependencies(test_cli edgecompress_binary)
 
 add_test(NAME floors COMMAND "${CMAKE_COMMAND}" "-DSOURCE=${PROJECT_SOURCE_DIR}/src"
          "-DSCRATCH=${CMAKE_CURRENT_BINARY_DIR}/floors" -P "${PROJECT_SOURCE_DIR}/tests/floors_test.cmake")
@@ -83,3 +85,9 @@ if(EDGECOMPRESS_PYTHON)
   set_tests_properties(pytorch.loads_what_we_write PROPERTIES FIXTURES_REQUIRED contract_models SKIP_RETURN_CODE 77
                        LABELS torch)
 endif()
+
+# Somebody else's CMake project, built against an install tree.
+add_test(NAME consumer COMMAND "${CMAKE_COMMAND}" -D "BUILD=${PROJECT_BINARY_DIR}"
+         -D "SOURCE=${PROJECT_SOURCE_DIR}/tests/consumer" -D "FOLDER=${PROJECT_BINARY_DIR}/consumer"
+         -D "CXX_FLAGS=${CMAKE_CXX_FLAGS} $<$<BOOL:${EDGECOMPRESS_SANITIZE}>:-fsanitize=${EDGECOMPRESS_SANITIZE}>" -P "${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake")
+set_tests_properties(consumer PROPERTIES LABELS slow TIMEOUT 600)

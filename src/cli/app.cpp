@@ -127,6 +127,27 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
   return command;
 }
 
+CLI::Option* add_input_option(CLI::App& command, std::vector<std::string>& inputs) {
+  return command
+      .add_option("-i,--input", inputs,
+                  "Shape of an input, batch first; once for each input, in order")
+      ->type_name("1x3x32x32[:dtype]")
+      ->allow_extra_args(false);
+}
+
+void add_threads_option(CLI::App& command, std::optional<std::int64_t>& threads) {
+  command.add_option("--threads", threads, "Threads; 0: every core this process may use")
+      ->check(CLI::Range(0, 4096));
+}
+
+void add_op_library_option(CLI::App& command, std::vector<std::string>& libraries) {
+  command
+      .add_option("--op-library", libraries,
+                  "Shared object that registers custom operators; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+}
+
 int run_app(int argc, char** argv) {
   try {
     return run_command(argc, argv);

@@ -15,24 +15,18 @@ void add_benchmark(CLI::App& app, CommandContext& context) {
                    "TorchScript files; the speed-up is over the first of them")
       ->required()
       ->type_name("MODEL");
-  command
-      ->add_option("-i,--input", request->inputs,
-                   "Shape of an input, batch first; once for each input, in order")
-      ->required()
-      ->type_name("1x3x32x32[:dtype]")
-      ->allow_extra_args(false);
-  command->add_option("--batch-size", request->batch_size, "Samples a call", true)
+  add_input_option(*command, request->inputs)->required();
+  command->add_option("--batch-size", request->batch_size, "Samples a call")
+      ->capture_default_str()
       ->check(CLI::Range(1, 65536));
-  command->add_option("--threads", request->threads, "Threads", true)->check(CLI::Range(1, 4096));
-  command->add_option("--warm-up", request->warm_up, "Calls that are not counted", true)
+  command->add_option("--threads", request->threads, "Threads")->capture_default_str()->check(CLI::Range(1, 4096));
+  command->add_option("--warm-up", request->warm_up, "Calls that are not counted")
+      ->capture_default_str()
       ->check(CLI::Range(0, 1000000));
-  command->add_option("--repeats", request->repeats, "Calls that are", true)
+  command->add_option("--repeats", request->repeats, "Calls that are")
+      ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
-  command
-      ->add_option("--op-library", request->op_libraries,
-                   "Shared object that registers custom operators; may be repeated")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
+  add_op_library_option(*command, request->op_libraries);
   command->add_flag("--json", *as_json, "Print JSON");
   command->callback([&context, request, as_json] {
     context.finish(

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "edgecompress/edgecompress.h"
 
@@ -34,5 +37,10 @@ void add_completion(CLI::App& app, CommandContext& context);
 /// A subcommand with the manners they all have: global options are taken after it too.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& summary,
                       const std::string& examples);
+
+/// Options that several subcommands share, spelt and explained alike.
+CLI::Option* add_input_option(CLI::App& command, std::vector<std::string>& inputs);
+void add_threads_option(CLI::App& command, std::optional<std::int64_t>& threads);
+void add_op_library_option(CLI::App& command, std::vector<std::string>& libraries);
 
 }  // namespace edgecompress

@@ -15,8 +15,7 @@ void add_demo(CLI::App& app, CommandContext& context) {
   command->add_option("--seed", request->seed, "Seed of weights, images and training");
   command->add_option("--epochs", request->epochs, "Passes over the images")
       ->check(CLI::Range(1, 1000));
-  command->add_option("--threads", request->threads, "Threads; 0: every core this process may use")
-      ->check(CLI::Range(0, 4096));
+  add_threads_option(*command, request->threads);
   command->add_flag("--overwrite", request->overwrite, "Replace an earlier demo");
   command->callback([&context, request] {
     context.finish(

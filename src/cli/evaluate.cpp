@@ -26,13 +26,8 @@ void add_evaluate(CLI::App& app, CommandContext& context) {
       ->add_option("-r,--reference", request->reference,
                    "Compare the outputs with this model's; needs no labels")
       ->type_name("MODEL");
-  command->add_option("--threads", request->threads, "Threads; 0: every core this process may use")
-      ->check(CLI::Range(0, 4096));
-  command
-      ->add_option("--op-library", request->op_libraries,
-                   "Shared object that registers custom operators; may be repeated")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
+  add_threads_option(*command, request->threads);
+  add_op_library_option(*command, request->op_libraries);
   command->add_flag("--json", *as_json, "Print JSON");
   command->callback([&context, request, as_json] {
     context.finish(

@@ -11,16 +11,8 @@ void add_inspect(CLI::App& app, CommandContext& context) {
                   "  edgecompress inspect net.pt --input 1x3x224x224\n"
                   "  edgecompress inspect encoder.pt --input 1x128:int64 --json");
   command->add_option("model", request->model, "TorchScript file")->required()->type_name("MODEL");
-  command
-      ->add_option("-i,--input", request->inputs,
-                   "Shape of an input, batch first; once for each input, in order")
-      ->type_name("1x3x32x32[:dtype]")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--op-library", request->op_libraries,
-                   "Shared object that registers custom operators; may be repeated")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
+  add_input_option(*command, request->inputs);
+  add_op_library_option(*command, request->op_libraries);
   command->add_flag("--json", *as_json, "Print JSON");
   command->callback([&context, request, as_json] {
     context.finish(

@@ -41,13 +41,8 @@ void add_run(CLI::App& app, CommandContext& context) {
       ->type_name("PATH=VALUE")
       ->allow_extra_args(false);
   command->add_option("--seed", request->seed, "Seed of everything that is random");
-  command->add_option("--threads", request->threads, "Threads; 0: every core this process may use")
-      ->check(CLI::Range(0, 4096));
-  command
-      ->add_option("--op-library", request->op_libraries,
-                   "Shared object that registers custom operators; may be repeated")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
+  add_threads_option(*command, request->threads);
+  add_op_library_option(*command, request->op_libraries);
   command->add_flag("--overwrite", request->overwrite, "Replace the results of an earlier run");
   command->add_flag("--dry-run", request->dry_run,
                     "Open and check everything, print the plan, write nothing");
