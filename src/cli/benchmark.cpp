@@ -19,7 +19,9 @@ void add_benchmark(CLI::App& app, CommandContext& context) {
   command->add_option("--batch-size", request->batch_size, "Samples a call")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
-  command->add_option("--threads", request->threads, "Threads")->capture_default_str()->check(CLI::Range(1, 4096));
+  command->add_option("--threads", request->threads, "Threads")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
   command->add_option("--warm-up", request->warm_up, "Calls that are not counted")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000000));

@@ -30,15 +30,6 @@ void check_teachers(const Recipe& recipe) {
   }
 }
 
-std::string name_of(at::ScalarType type) {
-  for (const char* name : {"float32", "float64", "float16", "bfloat16", "int64", "int32", "int16",
-                           "int8", "uint8", "bool"}) {
-    if (parse_dtype(name) == type) return name;
-  }
-  throw Error(ExitCode::kData,
-              fmt::format("the data holds {}, which no model input can be", c10::toString(type)));
-}
-
 /// One line for a set of one file, else over the list of its files.
 std::string fingerprint(const std::vector<fs::path>& files,
                         std::map<fs::path, std::string>& known) {
@@ -74,7 +65,7 @@ std::vector<InputSpec> inputs_of(const Dataset& data) {
   for (const at::Tensor& input : batch.inputs) {
     InputSpec spec;
     spec.shape = input.sizes().vec();
-    spec.dtype = name_of(input.scalar_type());
+    spec.dtype = dtype_name(input.scalar_type());
     if (!input.is_floating_point()) {
       spec.high = input.to(at::kLong).max().item<std::int64_t>() + 1;
     }

@@ -98,7 +98,8 @@ void Runner::run() {
   report_.baseline = measurer_.measure_original(preparation_.model);
   current_evaluation_ = report_.baseline;
   log().info("original: {}", summary(report_.baseline));
-  for (std::size_t i = 0; i < recipe_.passes.size() && run_step(i); ++i) {
+  for (std::size_t i = 0; i < recipe_.passes.size(); ++i) {
+    if (!run_step(i)) break;
   }
   report_.gates =
       check_gates(recipe_.gates, report_.baseline, report_.final_evaluation(), GateScope::kRun);

@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/binary.h"
 #include "support/workbench.h"
@@ -88,6 +90,14 @@ TEST(CommandLine, PassesListsOneOrAll) {
   const BinaryResult wrong = run_binary({"passes", "prune_wheights"});
   EXPECT_EQ(wrong.code, 3);
   EXPECT_THAT(wrong.err, HasSubstr("prune_weights"));
+}
+
+TEST(CommandLine, ReadmeShowsThePassesAsTheyAre) {
+  std::ifstream file(EDGECOMPRESS_SOURCE_DIR "/README.md");
+  std::ostringstream readme;
+  readme << file.rdbuf();
+  EXPECT_THAT(readme.str(), HasSubstr(run_binary({"passes", "--markdown"}).out))
+      << "Put what `edgecompress passes --markdown` prints into README.md.";
 }
 
 TEST(CommandLine, CompletionIsAScriptThatBashAccepts) {
