@@ -10,6 +10,7 @@
 #include "eval/forms.h"
 #include "model/model.h"
 #include "model/runtime.h"
+#include "model/torch_compat.h"
 
 namespace edgecompress {
 namespace {
@@ -55,6 +56,9 @@ std::vector<Latency> measure_latency(const std::vector<LatencyCandidate>& candid
                                      Progress& progress) {
   initialise_runtime();
   const ThreadScope threads(spec.threads);
+  // LibTorch 1.13 warns at every pass of buffers that its own rewrite resizes; the outputs are
+  // compared, so there is nothing to tell.
+  const IgnoreWarnings ignore{};
   const std::vector<at::Tensor> batch = make_example_inputs(inputs, spec.batch_size, /*seed=*/0);
 
   const auto count = static_cast<std::int64_t>(candidates.size());

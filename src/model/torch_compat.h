@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
 #include <torch/version.h>
 
@@ -11,3 +12,27 @@ namespace torch::jit {
 TORCH_API void overrideCanFuseOnCPU(bool value);
 TORCH_API void setTensorExprFuserEnabled(bool value);
 }  // namespace torch::jit
+
+namespace edgecompress {
+
+#if TORCH_VERSION_MAJOR < 2
+namespace torch_warnings = c10::Warning;
+#else
+namespace torch_warnings = c10::WarningUtils;
+#endif
+
+/// While it lives, LibTorch's warnings of this thread go nowhere.
+class IgnoreWarnings {
+ private:
+  struct Handler : c10::WarningHandler {
+#if TORCH_VERSION_MAJOR < 2
+    void process(const c10::SourceLocation&, const std::string&, const bool) override {}
+#else
+    void process(const c10::Warning&) override {}
+#endif
+  };
+  Handler handler_;
+  torch_warnings::WarningHandlerGuard guard_{&handler_};
+};
+
+}  // namespace edgecompress

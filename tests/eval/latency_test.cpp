@@ -6,9 +6,11 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <filesystem>
+#include <map>
 
 #include "edgecompress/error.h"
 #include "eval/forms.h"
+#include "model/model.h"
 #include "model/runtime.h"
 #include "support/tiny_models.h"
 
