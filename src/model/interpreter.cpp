@@ -308,6 +308,19 @@ std::vector<IValue> Interpreter::run(const std::vector<IValue>& inputs,
   return outputs;
 }
 
+namespace {
+
+template <typename Visit>
+void for_each_constant(const Block* block, const Visit& visit) {
+  for (const auto* node : block->nodes()) {
+    if (node->kind() == prim::Constant)
+      visit(node->output(), *torch::jit::toIValue(node->output()));
+    for (const auto* nested : node->blocks()) for_each_constant(nested, visit);
+  }
+}
+
+}  // namespace
+
 ShapeMap record_shapes(const Model& model, const std::vector<at::Tensor>& inputs) {
   ShapeMap shapes;
   const auto record = [&](const Value* value, const IValue& content) {
@@ -320,6 +333,7 @@ ShapeMap record_shapes(const Model& model, const std::vector<at::Tensor>& inputs
   for (std::size_t i = 0; i < inputs.size() && i + 1 < graph.inputs().size(); ++i) {
     record(graph.inputs()[i + 1], inputs[i]);
   }
+  for_each_constant(graph.block(), record);
   const std::vector<IValue> values(inputs.begin(), inputs.end());
   Interpreter(model).run(
       values, [&](const Node& node, c10::ArrayRef<IValue>, c10::ArrayRef<IValue> outputs) {

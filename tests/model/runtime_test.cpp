@@ -1,0 +1,56 @@
+#include "model/runtime.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "edgecompress/error.h"
+
+namespace edgecompress {
+namespace {
+
+TEST(Runtime, FlushesDenormals) {
+  initialise_runtime();
+  initialise_runtime();
+  EXPECT_EQ((at::full({8}, 1e-39) * 1.0).sum().item<float>(), 0.0F);
+}
+
+TEST(Runtime, ChoosesAnEngineThatThisLibTorchHas) {
+  initialise_runtime();
+  const auto engines = at::globalContext().supportedQEngines();
+  EXPECT_NE(std::find(engines.begin(), engines.end(), at::globalContext().qEngine()),
+            engines.end());
+  EXPECT_NE(quantized_engine(), "NoQEngine");
+}
+
+TEST(Runtime, SetsThreads) {
+  EXPECT_EQ(set_threads(1), 1);
+  EXPECT_EQ(at::get_num_threads(), 1);
+  EXPECT_EQ(set_threads(0), usable_cores());
+  EXPECT_EQ(at::get_num_threads(), usable_cores());
+  EXPECT_GE(usable_cores(), 1);
+}
+
+TEST(Runtime, DescribesWhatRuns) {
+  set_threads(1);
+  const auto environment = describe_environment();
+  EXPECT_EQ(environment.threads, 1);
+  EXPECT_EQ(environment.edgecompress_version, EDGECOMPRESS_VERSION);
+  EXPECT_FALSE(environment.libtorch_version.empty());
+  EXPECT_FALSE(environment.blas.empty());
+  EXPECT_FALSE(environment.operating_system.empty());
+}
+
+TEST(Runtime, RefusesAnOperatorLibraryThatIsNotThere) {
+  try {
+    load_op_library("no_such_library.so");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kModel);
+    EXPECT_NE(std::string(error.what()).find("no_such_library.so"), std::string::npos);
+    EXPECT_FALSE(error.hint().empty());
+  }
+}
+
+}  // namespace
+}  // namespace edgecompress
