@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
-#include <torch/csrc/jit/runtime/graph_executor.h>
 
 #include <algorithm>
 #include <chrono>
@@ -38,15 +37,55 @@ Options<TrainOptions> train_options(const TrainOptions& defaults) {
   return o;
 }
 
-Json curves(const TrainResult& result) {
-  Json json = {{"losses", result.losses}, {"best_epoch", result.best_epoch}};
-  if (result.score_before) {
-    json["metric"] = result.metric;
-    json["score_before"] = *result.score_before;
-    json["scores"] = result.scores;
-    json["stopped_early"] = result.stopped_early;
+TrainTask make_task(const std::string& name, const TrainOptions& options, const DataSets& data,
+                    std::uint64_t seed) {
+  if (data.train == nullptr || data.train->size() == 0) {
+    throw Error(ExitCode::kData, name + " needs training samples, but there are none",
+                "give the recipe a data.train with at least one sample");
+  }
+  TrainTask task;
+  task.name = name;
+  task.options = options;
+  task.data = data.train;
+  task.batch_size = data.train_batch;
+  task.seed = seed;
+  return task;
+}
+
+std::vector<at::Tensor> TrainTask::sample() const {
+  std::vector<std::int64_t> indices = {0};
+  if (data->size() > 1) indices.push_back(1);
+  return data->read(indices, seed).inputs;
+}
+
+std::map<std::string, double> TrainResult::counts() const {
+  return {{"parameters_trained", static_cast<double>(parameters)},
+          {"steps", static_cast<double>(steps)},
+          {"epochs", static_cast<double>(losses.size())},
+          {"best_epoch", static_cast<double>(best_epoch)}};
+}
+
+Json TrainResult::curves() const {
+  Json json = {{"losses", losses}};
+  if (score_before) {
+    json["metric"] = metric;
+    json["score_before"] = *score_before;
+    json["scores"] = scores;
+    json["stopped_early"] = stopped_early;
   }
   return json;
+}
+
+std::string TrainResult::summary() const {
+  std::string text =
+      fmt::format("{} epochs, loss {:.4f} to {:.4f}", losses.size(), losses.front(), losses.back());
+  if (!score_before) return text;
+  if (best_epoch == 0) {
+    return text + fmt::format("; no epoch was better than before ({} {:.4f}), so nothing changed",
+                              metric, *score_before);
+  }
+  return text + fmt::format("; {} {:.4f} to {:.4f} (epoch {})", metric, *score_before,
+                            scores.at(static_cast<std::size_t>(best_epoch - 1)), best_epoch);
 }
 
 namespace {
@@ -128,7 +167,7 @@ class Training {
       : model_(model),
         task_(task),
         progress_(progress),
-        layout_(model, sample(task)),
+        layout_(model, task.sample()),
         generator_(derive_seed(task.seed, "dropout")),
         trainable_(model, task.parameters),
         optimizer_(trainable_.parameters(), task.options.optimizer),
@@ -151,12 +190,6 @@ class Training {
   }
 
  private:
-  static std::vector<at::Tensor> sample(const TrainTask& task) {
-    std::vector<std::int64_t> indices = {0};
-    if (task.data->size() > 1) indices.push_back(1);
-    return task.data->read(indices, task.seed).inputs;
-  }
-
   double run_epoch(std::int64_t epoch) {
     // A last batch of one sample has no variance, which batch norm refuses.
     const bool drop_last =
@@ -181,9 +214,6 @@ class Training {
 
   /// One update; returns the loss before it.
   double step(Batch& batch, std::int64_t epoch) {
-    // Plain autograd: the executor's own differentiation of graphs gains nothing without its
-    // fusers, and specialises for each shape and layout that it meets.
-    const torch::jit::GraphOptimizerEnabledGuard unoptimised(false);
     const at::AutoGradMode with_gradients(true);
     const double lr = task_.options.optimizer.learning_rate() *
                       schedule_factor(task_.options.schedule, result_.steps, total_steps_);
@@ -272,10 +302,6 @@ class Training {
 }  // namespace
 
 TrainResult train(Model& model, const TrainTask& task, Progress& progress) {
-  if (task.data == nullptr || task.data->size() == 0) {
-    throw Error(ExitCode::kData, task.name + ": the training set is empty",
-                "give the recipe a data.train with at least one sample");
-  }
   return Training(model, task, progress).run();
 }
 

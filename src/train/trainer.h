@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,7 +43,14 @@ struct TrainTask {
   std::uint64_t seed = 0;  ///< of the order, the augmentation and dropout
   /// Where choices are made (patience, keep_best); empty: they are not made.
   std::function<Score(const Forward&)> score;
+
+  /// Inputs of one or two training samples, for trying things out.
+  std::vector<at::Tensor> sample() const;
 };
+/// On the run's training set; loss, parameters and score are left to be filled in.
+/// Throws Error(kData) without a training set.
+TrainTask make_task(const std::string& name, const TrainOptions& options, const DataSets& data,
+                    std::uint64_t seed);
 
 struct TrainResult {
   std::int64_t parameters = 0;  ///< numbers trained
@@ -53,9 +61,12 @@ struct TrainResult {
   std::vector<double> scores;  ///< of each epoch on the choice set; empty without one
   std::optional<double> score_before;
   std::string metric;
+
+  /// For the report: totals, losses and scores by epoch, and one sentence.
+  std::map<std::string, double> counts() const;
+  Json curves() const;
+  std::string summary() const;
 };
-/// Losses and scores by epoch, for the report.
-Json curves(const TrainResult& result);
 
 /// Trains `task.parameters` of `model` in place: training mode and gradients inside, eval mode and
 /// the model's own `requires_grad` flags and memory layout after, also when it throws (then the
