@@ -141,7 +141,7 @@ at::Tensor Adapters::adapted_weight(const Adapter& adapter) const {
   at::Tensor update =
       (at::matmul(model_.tensor(adapter.b), model_.tensor(adapter.a)) * scale()).view_as(w);
   if (!adapter.zeros.empty()) update = update.masked_fill(model_.tensor(adapter.zeros), 0);
-  return (w + update).contiguous().set_requires_grad(w.requires_grad());
+  return (w + update).contiguous();
 }
 
 std::map<std::string, std::string> Adapters::files() const {

@@ -15,8 +15,8 @@ namespace edgecompress::testing {
 inline Model linear_model(const at::Tensor& weight, const at::Tensor& bias) {
   torch::jit::Module layer("__torch__.Linear");
   layer.register_attribute("training", c10::BoolType::get(), true);
-  layer.register_parameter("weight", weight.clone(), false);
-  layer.register_parameter("bias", bias.clone(), false);
+  layer.register_parameter("weight", weight.clone().set_requires_grad(true), false);
+  layer.register_parameter("bias", bias.clone().set_requires_grad(true), false);
   layer.define("def forward(self, x):\n  return torch.linear(x, self.weight, self.bias)\n");
   torch::jit::Module net("__torch__.Net");
   net.register_attribute("training", c10::BoolType::get(), true);

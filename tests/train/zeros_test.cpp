@@ -9,7 +9,7 @@ namespace {
 TEST(PrunedPositions, AreTheExactZerosOfAMatrix) {
   const at::Tensor positions =
       pruned_positions(at::tensor({0.0F, 1.0F, -0.0F, 1e-30F}).view({2, 2}));
-  EXPECT_TRUE(positions.equal(at::tensor({true, false, true, false}).view({2, 2})));
+  EXPECT_TRUE(positions.equal(at::tensor({1, 0, 1, 0}).view({2, 2}).to(at::kBool)));
 }
 
 TEST(PrunedPositions, AreNoneInVectorsDenseWeightsAndAllZeroOnes) {
