@@ -1,6 +1,7 @@
 #include "model/batch_norm_folding.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <unordered_map>
 
@@ -19,9 +20,10 @@ constexpr std::size_t kGamma = 1, kBeta = 2, kMean = 3, kVariance = 4, kTraining
 class Folder {
  public:
   explicit Folder(Model& model) : model_(model), graph_(model.edit()) {
-    for (const Layer& layer : find_layers(model)) {
-      layers_.emplace(layer.node, layer);
+    for (Layer& layer : find_layers(model)) {
       for (const std::string& name : layer.weights) ++readers_[name];
+      if (layer.bias && model.attribute(*layer.bias).isNone()) layer.bias.reset();
+      layers_.emplace(layer.node, std::move(layer));
     }
     if (!model.inputs().empty()) shapes_ = record_shapes(model, model.example_inputs(2));
   }
@@ -38,7 +40,10 @@ class Folder {
         result.kept.push_back({layer.name, reason});
       }
     }
-    if (result.folded > 0) model_.remove_unused_attributes();
+    if (result.folded > 0) {
+      torch::jit::EliminateDeadCode(graph_);
+      model_.remove_unused_attributes();
+    }
     return result;
   }
 
@@ -109,24 +114,28 @@ class Folder {
   }
 
   BatchNormStatistics statistics(const Node* node) const {
-    const auto tensor = [&](std::size_t input) {
-      return is_none(node->input(input)) ? at::Tensor()
-                                         : model_.tensor(attribute_path(node->input(input)));
-    };
-    return {tensor(kMean), tensor(kVariance), tensor(kGamma), tensor(kBeta),
-            constant_of(node->input(kEpsilon))->toDouble()};
+    return {stored(node->input(kMean)), stored(node->input(kVariance)), stored(node->input(kGamma)),
+            stored(node->input(kBeta)), constant_of(node->input(kEpsilon))->toDouble()};
   }
 
   bool statistics_are_stored(const Node* node) const {
-    for (const std::size_t input : {kMean, kVariance, kGamma, kBeta}) {
-      const bool is_optional = input == kGamma || input == kBeta;
-      const Value* value = node->input(input);
-      if (is_optional && is_none(value)) continue;
-      const std::string path = attribute_path(value);
-      if (path.empty() || !model_.has_attribute(path) || !model_.attribute(path).isTensor())
-        return false;
+    const auto is_stored = [&](std::size_t input) { return stored(node->input(input)).defined(); };
+    const auto is_none_or_stored = [&](std::size_t input) {
+      return is_none(node->input(input)) || is_stored(input);
+    };
+    return is_stored(kMean) && is_stored(kVariance) && is_none_or_stored(kGamma) &&
+           is_none_or_stored(kBeta) && constant_of(node->input(kEpsilon)).has_value();
+  }
+
+  /// The tensor of an attribute or constant; undefined if there is none.
+  at::Tensor stored(const Value* value) const {
+    if (const auto constant = constant_of(value)) {
+      return constant->isTensor() ? constant->toTensor() : at::Tensor();
     }
-    return constant_of(node->input(kEpsilon)).has_value();
+    const std::string path = attribute_path(value);
+    if (path.empty() || !model_.has_attribute(path) || !model_.attribute(path).isTensor())
+      return {};
+    return model_.tensor(path);
   }
 
   static bool runs_in_eval_mode(const Node* node) {

@@ -27,7 +27,8 @@ class DynamicRewriter {
 
   std::vector<Int8Layer> run() {
     std::vector<Int8Layer> result;
-    for (const Layer& layer : find_layers(model_)) {
+    for (Layer& layer : find_layers(model_)) {
+      if (layer.bias && model_.attribute(*layer.bias).isNone()) layer.bias.reset();
       const bool is_rnn = layer.kind == LayerKind::kLstm || layer.kind == LayerKind::kGru;
       const bool is_linear = layer.kind == LayerKind::kLinear && options_.has_linear;
       if (!is_rnn && !is_linear) {

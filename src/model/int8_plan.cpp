@@ -164,6 +164,7 @@ class Planner {
           const std::function<bool(const Value*)>& has_range)
       : model_(model), has_range_(has_range) {
     for (Layer& layer : find_layers(model)) {
+      if (layer.bias && model.attribute(*layer.bias).isNone()) layer.bias.reset();
       const std::string obstacle = obstacle_of(layer, filter);
       if (obstacle.empty()) {
         quantized_inputs_.insert(layer.node->input(0));
@@ -242,7 +243,10 @@ class Planner {
   std::string obstacle_of(const Layer& layer, const LayerFilter& filter) const {
     if (layer.kind != LayerKind::kConv && layer.kind != LayerKind::kLinear)
       return reason_by_kind(layer.kind);
-    if (op_of(layer.node).rfind("aten::", 0) != 0) return "it is INT8 already";
+    const std::string op = op_of(layer.node);
+    if (op.rfind("quantized::", 0) == 0) return "it is INT8 already";
+    if (op == "aten::_convolution" || op == "aten::convolution")
+      return op + " is not a canonical op";
     if (!filter.accepts(layer.name)) return "the recipe excludes it";
     if (!layer.weight) return "its weight is computed in the graph";
     if (model_.tensor(*layer.weight).scalar_type() != at::kFloat)

@@ -132,7 +132,7 @@ TEST(PruneWeights, RejectsAnExpressionThatIsNone) {
 TEST(PruneWeights, RefusesWeightsThatAreNotFinite) {
   Model model = two_layers({1, std::nanf(""), 1, 1}, {1, 1});
   try {
-    prune(model, {});
+    prune(model, Json::object());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kPass);
