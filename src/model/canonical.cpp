@@ -1,20 +1,156 @@
 #include "model/canonical.h"
 
-#include <exception>
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/passes/common_subexpression_elimination.h>
+#include <torch/csrc/jit/passes/constant_pooling.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+#include <torch/csrc/jit/passes/lower_tuples.h>
+#include <torch/csrc/jit/passes/peephole.h>
 
+#include <exception>
+#include <functional>
+
+#include "model/canonical_steps.h"
+#include "model/canonical_witness.h"
 #include "model/torch_compat.h"
 
 namespace edgecompress {
+namespace canonical {
 
-Canonical canonicalise(const torch::jit::Module& module, const std::vector<InputSpec>&) {
-  Canonical canonical{module.clone(), {}};
-  canonical.module.eval();
-  try {
-    canonical.module = torch::jit::freeze_module(canonical.module, {}, true, true);
-  } catch (const std::exception& error) {
-    canonical.findings.push_back({Finding::Kind::kNotCanonical, "forward", error.what()});
+using torch::jit::Block;
+using torch::jit::Node;
+
+void Draft::decided(const Node* node, const std::string& what) {
+  findings.push_back({Finding::Kind::kDecided, source_of(node), what});
+}
+
+void Draft::not_canonical(const std::string& where, const std::string& what) {
+  findings.push_back({Finding::Kind::kNotCanonical, where, what});
+}
+
+std::string source_of(const Node* node) {
+  if (const auto place = node->sourceRange().file_line_col()) {
+    const std::string& file = std::get<0>(*place);
+    if (!file.empty()) return file + ":" + std::to_string(std::get<1>(*place));
   }
-  return canonical;
+  return node->kind().toQualString();
+}
+
+std::vector<Node*> all_nodes(Block* block) {
+  std::vector<Node*> nodes;
+  for (Node* node : block->nodes()) {
+    nodes.push_back(node);
+    for (Block* nested : node->blocks()) {
+      const std::vector<Node*> inner = all_nodes(nested);
+      nodes.insert(nodes.end(), inner.begin(), inner.end());
+    }
+  }
+  return nodes;
+}
+
+void tidy(std::shared_ptr<torch::jit::Graph> graph) {
+  constexpr int kRounds = 4;
+  for (int round = 0; round < kRounds; ++round) {
+    const bool folded = torch::jit::ConstantPropagation(graph);
+    const bool simplified = torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+    torch::jit::LowerSimpleTuples(graph);
+    if (!folded && !simplified) break;
+  }
+  torch::jit::EliminateCommonSubexpression(graph);
+  torch::jit::ConstantPooling(graph);
+  torch::jit::EliminateDeadCode(graph);
+}
+
+namespace {
+
+struct Step {
+  const char* name;  ///< as in "could not ..."
+  std::function<bool(Draft&)> take;
+  bool may_round;  ///< the last bits may change
+};
+
+/// Takes one step, or none of it if it fails or changes the outputs.
+bool take(const Step& step, Draft& draft, Witness& witness) {
+  const auto graph = draft.graph->copy();
+  const auto findings = draft.findings;
+  std::string complaint;
+  try {
+    if (!step.take(draft)) return false;
+    complaint = witness.complaint_about(draft, step.may_round);
+    if (complaint.empty()) return true;
+  } catch (const std::exception& error) {
+    complaint = error.what();
+    complaint = complaint.substr(0, complaint.find('\n'));
+  }
+  draft.graph = graph;
+  draft.findings = findings;
+  draft.not_canonical("forward", std::string("could not ") + step.name + ": " + complaint);
+  return false;
+}
+
+/// Deciding one condition uncovers others, unrolls loops, and makes writes private; so these go
+/// round until nothing changes.
+void straighten(Draft& draft, Witness& witness) {
+  const std::vector<Step> steps = {
+      {"decide conditions", [&](Draft& d) { return decide_conditions(d, witness.batches()); },
+       /*may_round=*/true},
+      {"unroll loops", unroll_loops, false},
+      {"make in-place operators functional", remove_mutation, false},
+  };
+  constexpr int kRounds = 16;
+  bool changed = true;
+  for (int round = 0; changed && round < kRounds; ++round) {
+    changed = false;
+    for (const Step& step : steps) changed |= take(step, draft, witness);
+  }
+}
+
+void rewrite(Draft& draft, Witness& witness) {
+  take({"read shared tensors under one name", unify_shared_tensors, false}, draft, witness);
+  take({"settle optional attributes", settle_optional_attributes, false}, draft, witness);
+  tidy(draft.graph);
+  straighten(draft, witness);
+  take({"unify convolutions", unify_convolutions, false}, draft, witness);
+  take({"unify linear layers", unify_linears, true}, draft, witness);
+  take({"unify norms and activations", unify_norms_and_activations, true}, draft, witness);
+  take({"make the model trainable", restore_training, false}, draft, witness);
+}
+
+/// The draft's graph becomes the module's `forward`.
+torch::jit::Module finish(Draft& draft) {
+  auto forward = draft.module.get_method("forward").graph();
+  forward->block()->clear();
+  forward->block()->cloneFrom(draft.graph->block(), [](torch::jit::Value* value) { return value; });
+  return draft.module;
+}
+
+void name_other_methods(const torch::jit::Module& module, Draft& draft) {
+  for (const auto& method : module.get_methods()) {
+    if (method.name() == "forward" || method.name() == "__setstate__" ||
+        method.name() == "__getstate__") {
+      continue;
+    }
+    draft.not_canonical(method.name(), "this method is not part of forward, so it is left out");
+  }
+}
+
+}  // namespace
+}  // namespace canonical
+
+Canonical canonicalise(const torch::jit::Module& module, const std::vector<InputSpec>& inputs) {
+  using namespace canonical;
+  // Paths that can't be trained (fused attention) ask whether gradients are wanted: they are.
+  const at::AutoGradMode with_gradients(true);
+  Draft draft = freeze_to_draft(module);
+  name_other_methods(module, draft);
+  Witness witness(module, inputs);
+  for (const std::string& limit : witness.limits()) draft.not_canonical("forward", limit);
+  const std::string complaint = witness.complaint_about(draft, /*may_round=*/true);
+  if (!complaint.empty()) draft.not_canonical("forward", "freezing changes outputs: " + complaint);
+  rewrite(draft, witness);
+  name_leftovers(draft);
+  return {finish(draft), std::move(draft.findings)};
 }
 
 }  // namespace edgecompress

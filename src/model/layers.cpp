@@ -8,6 +8,7 @@
 
 #include "edgecompress/error.h"
 #include "model/torch_compat.h"
+#include "util/text.h"
 
 namespace edgecompress {
 
@@ -189,17 +190,6 @@ void find_layers_in(torch::jit::Block* block, WeightValues& weight_values,
   }
 }
 
-std::vector<std::string> split_path(const std::string& dotted_name) {
-  std::vector<std::string> parts;
-  std::size_t start = 0;
-  for (std::size_t dot; (dot = dotted_name.find('.', start)) != std::string::npos;
-       start = dot + 1) {
-    parts.push_back(dotted_name.substr(start, dot - start));
-  }
-  parts.push_back(dotted_name.substr(start));
-  return parts;
-}
-
 }  // namespace
 
 std::string to_string(LayerKind kind) {
@@ -263,7 +253,7 @@ std::optional<c10::IValue> constant_of(const Value* value) {
 Value* insert_attribute(torch::jit::Graph& graph, const std::string& dotted_name) {
   torch::jit::WithInsertPoint guard(*graph.nodes().begin());
   Value* value = graph.inputs().at(0);
-  for (const std::string& part : split_path(dotted_name)) {
+  for (const std::string& part : split(dotted_name, '.')) {
     const auto type = value->type()->cast<c10::ClassType>();
     if (!type || !type->hasAttribute(part)) {
       throw Error(ExitCode::kInternal, "the model has no attribute '" + dotted_name + "'");

@@ -1,0 +1,208 @@
+// Before: y = relu_(x); z = f(x)      After: y = relu(x); z = f(y)
+//
+// Valid where nobody else sees the write: no view of x (nor the tensor that x is a view of) is read
+// after it. LibTorch's own pass also asks that x be read by nobody before, and that no attribute
+// could be x, which leaves most residual additions in place.
+#include <torch/csrc/jit/passes/remove_mutation.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "model/canonical_steps.h"
+#include "model/layers.h"
+#include "util/text.h"
+
+namespace edgecompress::canonical {
+
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Value;
+
+namespace {
+
+/// Which values may share memory: sets joined wherever an op's schema says that it returns a view,
+/// and wherever a value goes into or comes out of a container, a condition or a loop.
+class MemorySets {
+ public:
+  explicit MemorySets(Block* block) { visit(block); }
+
+  std::vector<const Value*> members(const Value* value) {
+    const Value* root = find(value);
+    std::vector<const Value*> result;
+    for (const auto& [member, parent] : parent_) {
+      if (find(parent) == root) result.push_back(member);
+    }
+    return result;
+  }
+
+ private:
+  const Value* find(const Value* value) {
+    const auto entry = parent_.emplace(value, value).first;
+    if (entry->second == value) return value;
+    const Value* root = find(entry->second);
+    return parent_[value] = root;
+  }
+
+  void join(const Value* a, const Value* b) {
+    if (!may_hold_tensor(a) || !may_hold_tensor(b)) return;
+    const Value* root = find(a);
+    parent_[root] = find(b);
+  }
+
+  static bool may_hold_tensor(const Value* value) {
+    switch (value->type()->kind()) {
+      case c10::TypeKind::IntType:
+      case c10::TypeKind::FloatType:
+      case c10::TypeKind::BoolType:
+      case c10::TypeKind::StringType:
+      case c10::TypeKind::NoneType:
+      case c10::TypeKind::NumberType:
+      case c10::TypeKind::DeviceObjType:
+        return false;
+      case c10::TypeKind::ListType:
+        return value->type()->isSubtypeOf(*c10::ListType::ofTensors()) ||
+               !value->type()->containedTypes()[0]->isSubtypeOf(*c10::NumberType::get());
+      default:
+        return true;
+    }
+  }
+
+  void visit(Block* block) {
+    for (Node* node : block->nodes()) {
+      for (Block* nested : node->blocks()) visit(nested);
+      if (node->kind() == c10::prim::GetAttr) {
+        join_attribute(node);
+      } else if (!node->blocks().empty()) {
+        join_blocks(node);
+      } else if (const auto* schema = node->maybeSchema()) {
+        join_views(node, *schema);
+      } else if (node->kind() != c10::prim::Constant) {
+        join_all(node);
+      }
+    }
+  }
+
+  /// The same attribute, read twice, is the same memory; an attribute and its owner are not one
+  /// set, or all weights would be.
+  void join_attribute(Node* node) {
+    if (!may_hold_tensor(node->output())) return;
+    const auto first = attributes_.emplace(attribute_path(node->output()), node->output()).first;
+    join(first->second, node->output());
+  }
+
+  void join_blocks(Node* node) {
+    const bool is_loop = node->kind() == c10::prim::Loop;
+    const std::size_t skipped = is_loop ? 1 : 0;
+    for (Block* block : node->blocks()) {
+      for (std::size_t i = 0; i < node->outputs().size(); ++i) {
+        if (i + skipped >= block->outputs().size()) break;
+        join(block->outputs()[i + skipped], node->outputs()[i]);
+        if (!is_loop) continue;
+        join(block->inputs()[i + 1], node->outputs()[i]);
+        join(node->inputs()[i + 2], node->outputs()[i]);
+      }
+    }
+  }
+
+  void join_views(Node* node, const c10::FunctionSchema& schema) {
+    // Dropout that is switched off returns its input, whatever its schema says.
+    const bool may_be_identity =
+        std::string(node->kind().toQualString()).find("dropout") != std::string::npos;
+    for (std::size_t out = 0; out < node->outputs().size(); ++out) {
+      const Value* output = node->outputs()[out];
+      const bool is_container = !output->type()->isSubtypeOf(*c10::TensorType::get());
+      const bool is_view = out < schema.returns().size() && schema.returns()[out].alias_info();
+      for (std::size_t in = 0; in < node->inputs().size(); ++in) {
+        const bool is_viewed =
+            in < schema.arguments().size() && schema.arguments()[in].alias_info();
+        if (is_container || may_be_identity || (is_view && is_viewed)) {
+          join(node->inputs()[in], output);
+        }
+      }
+    }
+    if (schema.is_mutable() && node->inputs()[0]->type()->kind() == c10::TypeKind::ListType) {
+      for (const Value* element : node->inputs()) join(node->inputs()[0], element);
+    }
+  }
+
+  void join_all(Node* node) {
+    for (const Value* input : node->inputs()) {
+      for (const Value* output : node->outputs()) join(input, output);
+    }
+    for (std::size_t i = 1; i < node->outputs().size(); ++i) {
+      join(node->outputs()[0], node->outputs()[i]);
+    }
+    for (std::size_t i = 1; i < node->inputs().size(); ++i) {
+      if (!node->outputs().empty()) join(node->inputs()[0], node->inputs()[i]);
+    }
+  }
+
+  std::unordered_map<const Value*, const Value*> parent_;
+  std::unordered_map<std::string, const Value*> attributes_;
+};
+
+bool is_inplace(const Node* node) {
+  const std::string op = node->kind().toQualString();
+  if (!node->kind().is_aten() || op.back() != '_' || ends_with(op, "__")) return false;
+  if (op == "aten::set_" || op == "aten::resize_" || op == "aten::resize_as_") return false;
+  const auto* schema = node->maybeSchema();
+  return schema && schema->is_mutable() && node->inputs().size() > 0 &&
+         node->outputs().size() == 1 &&
+         node->input(0)->type()->isSubtypeOf(*c10::TensorType::get());
+}
+
+bool is_read_after(const Value* value, const Node* node) {
+  return std::any_of(value->uses().begin(), value->uses().end(),
+                     [&](const auto& use) { return use.user != node && use.user->isAfter(node); });
+}
+
+/// The write may be seen only through x itself and the op's own result.
+bool is_private(const Node* node, MemorySets& memory) {
+  const Value* target = node->input(0);
+  if (target->node()->owningBlock() != node->owningBlock()) return false;
+  if (!attribute_path(target).empty() || target->node()->kind() == c10::prim::Constant)
+    return false;
+  const std::vector<const Value*> members = memory.members(target);
+  return std::none_of(members.begin(), members.end(), [&](const Value* member) {
+    const bool comes_from_result = member == node->output() || member->node()->isAfter(node);
+    return member != target && !comes_from_result && is_read_after(member, node);
+  });
+}
+
+/// The functional op on the same inputs, inserted before `node`; null if there is none.
+Node* insert_functional(torch::jit::Graph& graph, Node* node) {
+  std::string name = node->kind().toQualString();
+  name.pop_back();
+  Node* functional = graph.create(c10::Symbol::fromQualString(name), node->inputs());
+  functional->setSourceRange(node->sourceRange())->insertBefore(node);
+  functional->output()->setType(node->output()->type());
+  if (functional->maybeSchema()) return functional;
+  functional->destroy();
+  return nullptr;
+}
+
+bool remove_one(Draft& draft) {
+  MemorySets memory(draft.graph->block());
+  for (Node* node : all_nodes(draft.graph->block())) {
+    if (!is_inplace(node) || !is_private(node, memory)) continue;
+    Node* functional = insert_functional(*draft.graph, node);
+    if (!functional) continue;
+    Value* target = node->input(0);
+    node->output()->replaceAllUsesWith(functional->output());
+    target->replaceAllUsesAfterNodeWith(functional, functional->output());
+    node->destroy();
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool remove_mutation(Draft& draft) {
+  bool changed = torch::jit::RemoveListMutation(draft.graph);
+  while (remove_one(draft)) changed = true;
+  return changed;
+}
+
+}  // namespace edgecompress::canonical
