@@ -10,16 +10,27 @@
 
 #include <exception>
 #include <functional>
+#include <set>
 
 #include "model/canonical_steps.h"
 #include "model/canonical_witness.h"
-#include "model/torch_compat.h"
+#include "model/layers.h"
+#include "util/text.h"
 
 namespace edgecompress {
 namespace canonical {
 
 using torch::jit::Block;
 using torch::jit::Node;
+
+std::optional<c10::IValue> Draft::held_by(const torch::jit::Value* value) const {
+  if (auto constant = constant_of(value)) return constant;
+  const std::string path = attribute_path(value);
+  if (path.empty()) return std::nullopt;
+  c10::IValue held = module._ivalue();
+  for (const std::string& part : split(path, '.')) held = held.toModule().attr(part);
+  return held;
+}
 
 void Draft::decided(const Node* node, const std::string& what) {
   findings.push_back({Finding::Kind::kDecided, source_of(node), what});
@@ -49,6 +60,20 @@ std::vector<Node*> all_nodes(Block* block) {
   return nodes;
 }
 
+namespace {
+
+/// Dead code elimination keeps questions about global state, though asking changes nothing.
+void drop_unused_questions(Block* block) {
+  static const std::set<std::string> questions = {
+      "aten::is_grad_enabled", "aten::is_autocast_enabled", "aten::is_autocast_cpu_enabled",
+      "aten::is_scripting"};
+  for (Node* node : all_nodes(block)) {
+    if (questions.count(node->kind().toQualString()) > 0 && !node->hasUses()) node->destroy();
+  }
+}
+
+}  // namespace
+
 void tidy(std::shared_ptr<torch::jit::Graph> graph) {
   constexpr int kRounds = 4;
   for (int round = 0; round < kRounds; ++round) {
@@ -60,6 +85,7 @@ void tidy(std::shared_ptr<torch::jit::Graph> graph) {
   torch::jit::EliminateCommonSubexpression(graph);
   torch::jit::ConstantPooling(graph);
   torch::jit::EliminateDeadCode(graph);
+  drop_unused_questions(graph->block());
 }
 
 namespace {
@@ -108,6 +134,7 @@ void straighten(Draft& draft, Witness& witness) {
 
 void rewrite(Draft& draft, Witness& witness) {
   take({"read shared tensors under one name", unify_shared_tensors, false}, draft, witness);
+  take({"read lists of weights as attributes", restore_weight_lists, false}, draft, witness);
   take({"settle optional attributes", settle_optional_attributes, false}, draft, witness);
   tidy(draft.graph);
   straighten(draft, witness);
@@ -125,12 +152,23 @@ torch::jit::Module finish(Draft& draft) {
   return draft.module;
 }
 
-void name_other_methods(const torch::jit::Module& module, Draft& draft) {
-  for (const auto& method : module.get_methods()) {
-    if (method.name() == "forward" || method.name() == "__setstate__" ||
-        method.name() == "__getstate__") {
-      continue;
+/// `name` and the methods of the root that it calls.
+void collect_called(const torch::jit::Module& module, const std::string& name,
+                    std::set<std::string>& called) {
+  const auto method = module.find_method(name);
+  if (!method || !called.insert(name).second) return;
+  for (const Node* node : all_nodes(method->graph()->block())) {
+    if (node->kind() == c10::prim::CallMethod && node->input(0) == method->graph()->inputs()[0]) {
+      collect_called(module, node->s(c10::attr::name), called);
     }
+  }
+}
+
+void name_other_methods(const torch::jit::Module& module, Draft& draft) {
+  std::set<std::string> called = {"__getstate__", "__setstate__"};
+  collect_called(module, "forward", called);
+  for (const auto& method : module.get_methods()) {
+    if (called.count(method.name()) > 0) continue;
     draft.not_canonical(method.name(), "this method is not part of forward, so it is left out");
   }
 }
@@ -146,8 +184,7 @@ Canonical canonicalise(const torch::jit::Module& module, const std::vector<Input
   name_other_methods(module, draft);
   Witness witness(module, inputs);
   for (const std::string& limit : witness.limits()) draft.not_canonical("forward", limit);
-  const std::string complaint = witness.complaint_about(draft, /*may_round=*/true);
-  if (!complaint.empty()) draft.not_canonical("forward", "freezing changes outputs: " + complaint);
+  take({"freeze", [](Draft&) { return true; }, true}, draft, witness);
   rewrite(draft, witness);
   name_leftovers(draft);
   return {finish(draft), std::move(draft.findings)};

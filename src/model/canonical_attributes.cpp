@@ -3,12 +3,12 @@
 
 #include <exception>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "model/canonical_steps.h"
 #include "model/layers.h"
 #include "model/torch_compat.h"
-#include "util/text.h"
 
 namespace edgecompress::canonical {
 
@@ -18,10 +18,26 @@ using torch::jit::Value;
 
 namespace {
 
-std::vector<std::string> names_of_buffers(const Module& module) {
+bool holds_weight_list(const Module& module) {
+  const auto type = module.type();
+  for (std::size_t i = 0; i < type->numAttributes(); ++i) {
+    if (type->getAttribute(i)->isSubtypeOf(*c10::ListType::ofTensors())) return true;
+  }
+  return false;
+}
+
+/// Attributes that freezing would fold: buffers, and the parameters that an RNN reads only through
+/// its list of them.
+std::vector<std::string> names_to_keep(const Module& module) {
   std::vector<std::string> names;
   for (const auto& buffer : module.named_buffers()) {
     if (buffer.value.defined()) names.push_back(buffer.name);
+  }
+  for (const auto& part : module.named_modules()) {
+    if (!holds_weight_list(part.value)) continue;
+    for (const auto& parameter : part.value.named_parameters(/*recurse=*/false)) {
+      names.push_back(part.name.empty() ? parameter.name : part.name + "." + parameter.name);
+    }
   }
   return names;
 }
@@ -30,7 +46,7 @@ Module frozen_copy(const Module& module, bool keep_buffers) {
   Module copy = module.clone();
   copy.eval();
   std::vector<std::string> kept;
-  if (keep_buffers) kept = names_of_buffers(copy);
+  if (keep_buffers) kept = names_to_keep(copy);
   torch::jit::freeze_module_inplace(&copy, kept, /*freezeInterfaces=*/true,
                                     /*preserveParameters=*/true);
   return copy;
@@ -38,6 +54,9 @@ Module frozen_copy(const Module& module, bool keep_buffers) {
 
 Draft draft_of(Module module) {
   auto graph = module.get_method("forward").graph()->copy();
+  for (Node* node : all_nodes(graph->block())) {
+    if (node->kind() == c10::aten::warn) node->destroy();
+  }
   return {std::move(module), std::move(graph), {}};
 }
 
@@ -52,27 +71,41 @@ std::optional<TensorKey> key_of(const at::Tensor& tensor) {
                    tensor.scalar_type());
 }
 
-/// Optional attributes of one class: whether each instance holds a tensor, or none does.
-struct OptionalUse {
-  bool always_tensor = true;
-  bool always_none = true;
-};
+bool is_optional_tensor(const c10::TypePtr& type) {
+  const auto optional = type->cast<c10::OptionalType>();
+  return optional && optional->getElementType()->isSubtypeOf(*c10::TensorType::get());
+}
 
-std::map<std::pair<c10::ClassTypePtr, std::string>, OptionalUse> optional_uses(
-    const Module& module) {
-  std::map<std::pair<c10::ClassTypePtr, std::string>, OptionalUse> uses;
-  for (const Module& part : module.modules()) {
-    const auto type = part.type();
-    for (std::size_t i = 0; i < type->numAttributes(); ++i) {
-      const auto optional = type->getAttribute(i)->cast<c10::OptionalType>();
-      if (!optional || !optional->getElementType()->isSubtypeOf(*c10::TensorType::get())) continue;
-      OptionalUse& use = uses[{type, type->getAttributeName(i)}];
-      const c10::IValue& value = part._ivalue()->getSlot(i);
-      use.always_tensor = use.always_tensor && value.isTensor();
-      use.always_none = use.always_none && value.isNone();
-    }
+bool replace_with_none(torch::jit::Graph& graph, Value* value) {
+  if (!value->hasUses()) return false;
+  torch::jit::WithInsertPoint guard(value->node());
+  value->replaceAllUsesWith(graph.insertConstant(c10::IValue()));
+  return true;
+}
+
+/// `value is None` where the value is known to be a tensor.
+bool fold_tests_for_none(torch::jit::Graph& graph, Value* value) {
+  bool changed = false;
+  for (const auto& use : std::vector<torch::jit::Use>(value->uses())) {
+    const bool is_test = use.user->kind() == c10::aten::__is__;
+    if (!is_test && use.user->kind() != c10::aten::__isnot__) continue;
+    const auto other = constant_of(use.user->input(1 - use.offset));
+    if (!other || !other->isNone()) continue;
+    torch::jit::WithInsertPoint guard(use.user);
+    use.user->output()->replaceAllUsesWith(graph.insertConstant(!is_test));
+    changed = true;
   }
-  return uses;
+  return changed;
+}
+
+/// The name that each tensor goes by: the first of those that share it.
+std::map<TensorKey, std::string> names_by_tensor(const Module& module) {
+  std::map<TensorKey, std::string> names;
+  for (const auto& attribute : module.named_attributes()) {
+    if (!attribute.value.isTensor()) continue;
+    if (const auto key = key_of(attribute.value.toTensor())) names.emplace(*key, attribute.name);
+  }
+  return names;
 }
 
 }  // namespace
@@ -101,47 +134,53 @@ Draft freeze_to_draft(const Module& module) {
 }
 
 bool unify_shared_tensors(Draft& draft) {
-  std::map<TensorKey, std::string> first_name;
-  std::map<std::string, std::string> other_name;
-  for (const auto& attribute : draft.module.named_attributes()) {
-    if (!attribute.value.isTensor()) continue;
-    const auto key = key_of(attribute.value.toTensor());
-    if (!key) continue;
-    const auto [first, is_new] = first_name.emplace(*key, attribute.name);
-    if (!is_new) other_name.emplace(attribute.name, first->second);
-  }
+  const auto names = names_by_tensor(draft.module);
   bool changed = false;
   for (Node* node : all_nodes(draft.graph->block())) {
     if (node->kind() != c10::prim::GetAttr || !node->hasUses()) continue;
-    const auto name = other_name.find(attribute_path(node->output()));
-    if (name == other_name.end()) continue;
+    const std::string path = attribute_path(node->output());
+    const auto held = draft.held_by(node->output());
+    const auto key = held && held->isTensor() ? key_of(held->toTensor()) : std::nullopt;
+    const auto name = key ? names.find(*key) : names.end();
+    if (name == names.end() || name->second == path) continue;
     node->output()->replaceAllUsesWith(insert_attribute(*draft.graph, name->second));
     changed = true;
   }
   return changed;
 }
 
-bool settle_optional_attributes(Draft& draft) {
-  const auto uses = optional_uses(draft.module);
-  for (const auto& [attribute, use] : uses) {
-    if (use.always_tensor) {
-      attribute.first->unsafeChangeAttributeType(attribute.second, c10::TensorType::get());
-    }
-  }
+bool restore_weight_lists(Draft& draft) {
+  const auto names = names_by_tensor(draft.module);
   bool changed = false;
   for (Node* node : all_nodes(draft.graph->block())) {
-    if (node->kind() != c10::prim::GetAttr) continue;
-    const auto owner = node->input()->type()->cast<c10::ClassType>();
-    const auto use = uses.find({owner, node->s(c10::attr::name)});
-    if (use == uses.end()) continue;
-    if (use->second.always_tensor) {
-      node->output()->setType(c10::TensorType::get());
-      changed = true;
-    } else if (use->second.always_none) {
-      torch::jit::WithInsertPoint guard(node);
-      node->output()->replaceAllUsesWith(draft.graph->insertConstant(c10::IValue()));
-      changed = true;
+    const bool is_source =
+        node->kind() == c10::prim::Constant || node->kind() == c10::prim::GetAttr;
+    if (!is_source || !node->hasUses()) continue;
+    if (!node->output()->type()->isSubtypeOf(*c10::ListType::ofTensors())) continue;
+    const auto held = draft.held_by(node->output());
+    if (!held || !held->isTensorList()) continue;
+    std::vector<Value*> elements;
+    for (const at::Tensor& tensor : held->toTensorVector()) {
+      const auto key = key_of(tensor);
+      const auto name = key ? names.find(*key) : names.end();
+      if (name != names.end()) elements.push_back(insert_attribute(*draft.graph, name->second));
     }
+    if (elements.empty() || elements.size() != held->toListRef().size()) continue;
+    Node* list = draft.graph->createList(c10::TensorType::get(), elements)->insertAfter(node);
+    node->output()->replaceAllUsesWith(list->output());
+    changed = true;
+  }
+  return changed;
+}
+
+bool settle_optional_attributes(Draft& draft) {
+  bool changed = false;
+  for (Node* node : all_nodes(draft.graph->block())) {
+    if (node->kind() != c10::prim::GetAttr || !is_optional_tensor(node->output()->type())) continue;
+    const auto held = draft.held_by(node->output());
+    if (!held) continue;
+    changed |= held->isTensor() ? fold_tests_for_none(*draft.graph, node->output())
+                                : replace_with_none(*draft.graph, node->output());
   }
   return changed;
 }

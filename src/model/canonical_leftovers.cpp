@@ -22,7 +22,7 @@ std::string obstacle(const Node* node) {
     case c10::prim::SetAttr:
       return "the model changes its own state ('" + node->s(c10::attr::name) + "')";
     case c10::prim::fork:
-    case c10::prim::wait:
+    case c10::aten::wait:
       return "work is forked";
     default:
       break;

@@ -21,6 +21,25 @@ using torch::jit::Value;
 
 namespace {
 
+bool is_construct(const Node* node) {
+  return node->kind() == c10::prim::ListConstruct || node->kind() == c10::prim::TupleConstruct;
+}
+
+/// Whether a container is read by anything but ops that make new tensors of it (cat, stack) and the
+/// graph's return.
+bool is_taken_apart(const Value* container) {
+  return std::any_of(container->uses().begin(), container->uses().end(), [](const auto& use) {
+    if (use.user->kind() == c10::prim::Return) return false;
+    const auto* schema = use.user->maybeSchema();
+    if (!schema || use.offset >= schema->arguments().size()) return true;
+    return schema->arguments()[use.offset].alias_info() != nullptr ||
+           std::any_of(use.user->outputs().begin(), use.user->outputs().end(),
+                       [](const Value* out) {
+                         return !out->type()->template isSubtypeOf(*c10::TensorType::get());
+                       });
+  });
+}
+
 /// Which values may share memory: sets joined wherever an op's schema says that it returns a view,
 /// and wherever a value goes into or comes out of a container, a condition or a loop.
 class MemorySets {
@@ -75,6 +94,8 @@ class MemorySets {
         join_attribute(node);
       } else if (!node->blocks().empty()) {
         join_blocks(node);
+      } else if (is_construct(node)) {
+        if (is_taken_apart(node->output())) join_all(node);
       } else if (const auto* schema = node->maybeSchema()) {
         join_views(node, *schema);
       } else if (node->kind() != c10::prim::Constant) {
@@ -157,6 +178,14 @@ bool is_read_after(const Value* value, const Node* node) {
                      [&](const auto& use) { return use.user != node && use.user->isAfter(node); });
 }
 
+/// A list that was made of the value before the write shows it afterwards.
+bool is_in_container_read_after(const Value* value, const Node* node) {
+  return std::any_of(value->uses().begin(), value->uses().end(), [&](const auto& use) {
+    return is_construct(use.user) && use.user->isBefore(node) &&
+           is_read_after(use.user->output(), node);
+  });
+}
+
 /// The write may be seen only through x itself and the op's own result.
 bool is_private(const Node* node, MemorySets& memory) {
   const Value* target = node->input(0);
@@ -164,10 +193,14 @@ bool is_private(const Node* node, MemorySets& memory) {
   if (!attribute_path(target).empty() || target->node()->kind() == c10::prim::Constant)
     return false;
   const std::vector<const Value*> members = memory.members(target);
-  return std::none_of(members.begin(), members.end(), [&](const Value* member) {
-    const bool comes_from_result = member == node->output() || member->node()->isAfter(node);
-    return member != target && !comes_from_result && is_read_after(member, node);
-  });
+  return std::none_of(members.begin(), members.end(),
+                      [&](const Value* member) {
+                        const bool comes_from_result =
+                            member == node->output() || member->node()->isAfter(node);
+                        return member != target && !comes_from_result &&
+                               is_read_after(member, node);
+                      }) &&
+         !is_in_container_read_after(target, node);
 }
 
 /// The functional op on the same inputs, inserted before `node`; null if there is none.
@@ -180,6 +213,36 @@ Node* insert_functional(torch::jit::Graph& graph, Node* node) {
   if (functional->maybeSchema()) return functional;
   functional->destroy();
   return nullptr;
+}
+
+/// The list is nowhere but in the value, so a longer list may take its place.
+bool is_own_list(const Value* list) {
+  if (list->node()->kind() != c10::prim::ListConstruct) return false;
+  return std::none_of(list->uses().begin(), list->uses().end(), [](const auto& use) {
+    const auto* schema = use.user->maybeSchema();
+    if (use.user->kind() == c10::prim::Return)
+      return use.user->owningBlock()->owningNode() != nullptr;
+    return !schema || (schema->is_mutable() && use.user->kind() != c10::aten::append);
+  });
+}
+
+/// Before: l = [a]; l.append(b)      After: l = [a]; m = [a, b], with m read from there on
+bool grow_one_list(Draft& draft) {
+  for (Node* node : all_nodes(draft.graph->block())) {
+    if (node->kind() != c10::aten::append) continue;
+    Value* list = node->input(0);
+    if (!is_own_list(list) || list->node()->owningBlock() != node->owningBlock()) continue;
+    std::vector<Value*> elements(list->node()->inputs().begin(), list->node()->inputs().end());
+    elements.push_back(node->input(1));
+    Node* longer = draft.graph->createList(
+        list->type()->expectRef<c10::ListType>().getElementType(), elements);
+    longer->setSourceRange(node->sourceRange())->insertBefore(node);
+    node->output()->replaceAllUsesWith(longer->output());
+    list->replaceAllUsesAfterNodeWith(longer, longer->output());
+    node->destroy();
+    return true;
+  }
+  return false;
 }
 
 bool remove_one(Draft& draft) {
@@ -201,6 +264,7 @@ bool remove_one(Draft& draft) {
 
 bool remove_mutation(Draft& draft) {
   bool changed = torch::jit::RemoveListMutation(draft.graph);
+  while (grow_one_list(draft)) changed = true;
   while (remove_one(draft)) changed = true;
   return changed;
 }

@@ -19,16 +19,9 @@ std::string op_of(const Node* node) { return node->kind().toQualString(); }
 
 /// The tensor behind a value that is an attribute or a constant.
 std::optional<at::Tensor> tensor_behind(const Draft& draft, const Value* value) {
-  if (const auto constant = constant_of(value)) {
-    if (constant->isTensor()) return constant->toTensor();
-    return std::nullopt;
-  }
-  const std::string path = attribute_path(value);
-  if (path.empty()) return std::nullopt;
-  for (const auto& attribute : draft.module.named_attributes()) {
-    if (attribute.name == path && attribute.value.isTensor()) return attribute.value.toTensor();
-  }
-  return std::nullopt;
+  const auto held = draft.held_by(value);
+  if (!held || !held->isTensor()) return std::nullopt;
+  return held->toTensor();
 }
 
 /// `op(inputs)` in the place of the node's first output.

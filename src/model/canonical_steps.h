@@ -7,6 +7,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct Draft {
   std::shared_ptr<torch::jit::Graph> graph;
   std::vector<Finding> findings;
 
+  /// What a value holds before the model runs: a constant, or an attribute of the module.
+  std::optional<c10::IValue> held_by(const torch::jit::Value* value) const;
   void decided(const torch::jit::Node* node, const std::string& what);
   void not_canonical(const std::string& where, const std::string& what);
 };
@@ -38,7 +41,9 @@ void tidy(std::shared_ptr<torch::jit::Graph> graph);
 Draft freeze_to_draft(const torch::jit::Module& module);
 /// Tensors that several attributes share are read under one name.
 bool unify_shared_tensors(Draft& draft);
-/// `Tensor?` attributes become what they hold: a tensor, or None.
+/// Lists of parameters (an RNN's) are made of the attributes that they hold.
+bool restore_weight_lists(Draft& draft);
+/// Tests for None of `Tensor?` attributes are decided; those that are None become constants.
 bool settle_optional_attributes(Draft& draft);
 /// Conditions and trip counts that hang on no data get the value they have in every example batch.
 bool decide_conditions(Draft& draft, const ExampleBatches& batches);

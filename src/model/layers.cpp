@@ -220,7 +220,7 @@ std::string to_string(LayerKind kind) {
   return "other";
 }
 
-std::vector<Layer> find_layers(Model& model) {
+std::vector<Layer> find_layers(const Model& model) {
   WeightValues weight_values;
   std::vector<Layer> layers;
   find_layers_in(model.module().get_method("forward").graph()->block(), weight_values, layers);
@@ -229,10 +229,12 @@ std::vector<Layer> find_layers(Model& model) {
 
 std::string attribute_path(const Value* value) {
   std::string path;
-  while (value->node()->kind() == c10::prim::GetAttr) {
+  for (;; value = value->node()->input()) {
+    const auto kind = value->node()->kind();
+    if (kind == c10::prim::unchecked_cast) continue;  // a Tensor? that is known to be one
+    if (kind != c10::prim::GetAttr) break;
     const std::string& name = value->node()->s(c10::attr::name);
     path = path.empty() ? name : name + "." + path;
-    value = value->node()->input();
   }
   const torch::jit::Graph* graph = value->owningGraph();
   return !graph->inputs().empty() && value == graph->inputs()[0] ? path : "";

@@ -44,7 +44,7 @@ struct Layer {
 
 /// Every layer with weights, in execution order (nested blocks included): each node that mixes
 /// attributes with activations, and every convolution, linear, norm, embedding and RNN.
-std::vector<Layer> find_layers(Model& model);
+std::vector<Layer> find_layers(const Model& model);
 
 /// Dotted attribute path of a value that is a chain of GetAttr from `self`, or "" if it is not.
 std::string attribute_path(const torch::jit::Value* value);

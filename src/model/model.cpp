@@ -150,7 +150,9 @@ Model Model::from_module(const Module& module, const std::vector<InputSpec>& inp
   }
   if (!inputs.empty()) check_accepts_example(module, inputs);
   auto canonical = canonicalise(module, inputs);
-  return Model(clone_module(canonical.module), inputs, std::move(canonical.findings));
+  Model model(clone_module(canonical.module), inputs, std::move(canonical.findings));
+  model.remove_unused_attributes();
+  return model;
 }
 
 Model Model::clone() const { return Model(clone_module(module_), inputs_, findings_); }

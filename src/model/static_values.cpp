@@ -25,8 +25,8 @@ bool reads_metadata(const Node* node) {
       "aten::__isnot__",  "aten::ndimension",   "aten::is_contiguous", "aten::is_signed",
       "prim::dtype",      "prim::device",       "prim::layout",        "prim::is_cuda",
       "prim::is_sparse",  "prim::is_quantized", "prim::is_mkldnn",     "prim::requires_grad",
-      "prim::isinstance", "aten::is_cuda",      "aten::element_size",  "aten::get_device",
-      "aten::result_type"};
+      "prim::isinstance", "prim::is_nested",    "aten::is_cuda",       "aten::element_size",
+      "aten::get_device", "aten::result_type"};
   return ops.count(node->kind().toQualString()) > 0;
 }
 
@@ -61,7 +61,8 @@ bool is_written(const Value* value) {
 }
 
 bool is_transparent(const Node* node) {
-  return node->kind().is_aten() || node->kind().is_prim() || node->kind().is_quantized();
+  return node->kind().is_aten() || node->kind().is_prim() ||
+         node->kind().ns() == c10::Symbol::fromQualString("namespaces::quantized");
 }
 
 }  // namespace
