@@ -178,6 +178,14 @@ bool is_read_after(const Value* value, const Node* node) {
                      [&](const auto& use) { return use.user != node && use.user->isAfter(node); });
 }
 
+bool encloses(const Node* outer, const Node* inner) {
+  for (const Block* block = inner->owningBlock(); block->owningNode();
+       block = block->owningNode()->owningBlock()) {
+    if (block->owningNode() == outer) return true;
+  }
+  return false;
+}
+
 /// A list that was made of the value before the write shows it afterwards.
 bool is_in_container_read_after(const Value* value, const Node* node) {
   return std::any_of(value->uses().begin(), value->uses().end(), [&](const auto& use) {
@@ -195,8 +203,9 @@ bool is_private(const Node* node, MemorySets& memory) {
   const std::vector<const Value*> members = memory.members(target);
   return std::none_of(members.begin(), members.end(),
                       [&](const Value* member) {
-                        const bool comes_from_result =
-                            member == node->output() || member->node()->isAfter(node);
+                        const bool comes_from_result = member == node->output() ||
+                                                       member->node()->isAfter(node) ||
+                                                       encloses(member->node(), node);
                         return member != target && !comes_from_result &&
                                is_read_after(member, node);
                       }) &&

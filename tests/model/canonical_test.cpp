@@ -68,11 +68,11 @@ TEST(Canonical, InlinesCallsAndKeepsDottedNames) {
       "def forward(self, x):\n  return torch.linear(x, self.weight, None) * self.offset\n");
   Module block("Block");
   block.register_module("layer", layer);
-  block.define("def forward(self, x):\n  return self.layer(x)\n");
+  block.define("def forward(self, x):\n  return self.layer.forward(x)\n");
   Module module = root();
   module.register_module("block", block);
   const Model model =
-      from_text(module, "def forward(self, x):\n  return self.block(x)\n", {{2, 4}});
+      from_text(module, "def forward(self, x):\n  return self.block.forward(x)\n", {{2, 4}});
   FileCheck().check_not("CallMethod")->run(model.graph());
   EXPECT_TRUE(model.has_attribute("block.layer.weight"));
   EXPECT_TRUE(model.has_attribute("block.layer.offset"));

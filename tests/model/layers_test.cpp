@@ -40,11 +40,11 @@ TEST(Layers, AreListedInExecutionOrderWithWeightAndBias) {
   net.register_module("features", Module("Features"));
   net.register_module("stem", conv);
   net.register_module("head", module_with({{"weight", at::ones({2, 4})}}));
-  const Model model =
-      load_text(net,
-                "def forward(self, x):\n  return torch.linear(torch.mean(self.stem(x), [2, 3]), "
-                "self.head.weight)\n",
-                {1, 3, 2, 2});
+  const Model model = load_text(
+      net,
+      "def forward(self, x):\n  return torch.linear(torch.mean(self.stem.forward(x), [2, 3]), "
+      "self.head.weight)\n",
+      {1, 3, 2, 2});
   const auto layers = find_layers(model);
   ASSERT_THAT(kinds_of(layers), ElementsAre(LayerKind::kConv, LayerKind::kLinear));
   EXPECT_EQ(layers[0].name, "stem");

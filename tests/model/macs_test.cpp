@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <numeric>
 
@@ -91,15 +92,25 @@ TEST(Macs, OfRecurrentLayersCountEachLayerAndDirectionOnceAStep) {
 
 TEST(Macs, OfAnInt8LayerAreThoseOfTheFloatOne) {
   const at::Tensor weight = at::ones({6, 3, 3, 3});
-  Module module("Net");
+  Model model = load_text({{"w", weight}}, "torch.conv2d(x, self.w, None, [1, 1], [1, 1])",
+                          {{1, 3, 4, 4}}, "x");
   const c10::IValue packed =
       pack_conv(quantize_weight(weight, true), at::zeros({6}), {{1, 1}, {1, 1}, {1, 1}, 1});
-  module.register_attribute("packed", packed.type(), packed);
-  module.define(
-      "def forward(self, x):\n"
-      "  y = torch.quantize_per_tensor(x, 0.1, 128, 13)\n"
-      "  return torch.dequantize(ops.quantized.conv2d(y, self.packed, 0.1, 128))\n");
-  const Model model = Model::from_module(module, {{{1, 3, 4, 4}, "float32", 2}});
+  const std::string name = model.add_attribute("packed", packed.type(), packed);
+  const auto graph = model.edit();
+  torch::jit::Value* attribute = insert_attribute(*graph, model, name);
+  torch::jit::WithInsertPoint guard(graph->return_node());
+  const auto insert = [&](const char* op, const std::vector<torch::jit::Value*>& inputs) {
+    return graph->insertNode(graph->create(c10::Symbol::fromQualString(op), inputs))->output();
+  };
+  torch::jit::Value* scale = graph->insertConstant(0.1);
+  torch::jit::Value* zero_point = graph->insertConstant(64);
+  torch::jit::Value* input =
+      insert("aten::quantize_per_tensor", {graph->inputs()[1], scale, zero_point,
+                                           graph->insertConstant(static_cast<int>(at::kQUInt8))});
+  torch::jit::Value* conv = insert("quantized::conv2d", {input, attribute, scale, zero_point});
+  graph->block()->replaceOutput(0, insert("aten::dequantize", {conv}));
+  torch::jit::EliminateDeadCode(graph);
   EXPECT_EQ(total_macs(model), 6 * 16 * 27);
 }
 

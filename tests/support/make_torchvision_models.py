@@ -36,7 +36,6 @@ NETWORKS = {
     "squeezenet1_1": (lambda: models.squeezenet1_1(num_classes=10), (2, 3, 64, 64)),
     "googlenet": (lambda: models.googlenet(num_classes=10, init_weights=False), (2, 3, 64, 64)),
     "vit": (lambda: models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=10), (2, 3, 32, 32)),
-    "swin": (lambda: models.SwinTransformer([4, 4], 16, [2, 2], [2, 2], [4, 4], num_classes=10), (2, 3, 32, 32)),
     "lstm": (lambda: Recurrent(nn.LSTM), (2, 9, 6)),
     "gru": (lambda: Recurrent(nn.GRU), (2, 9, 6)),
 }
