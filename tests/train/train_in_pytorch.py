@@ -1,0 +1,43 @@
+"""The oracle of training: stock PyTorch trains FOLDER/model.pt on FOLDER/batches.tensors.
+
+Prints the loss of every step and the weights at the end as JSON. Exits with 77 without PyTorch.
+"""
+import json
+import sys
+
+try:
+    import torch
+except ImportError:
+    sys.exit(77)
+
+
+def main(folder, optimizer_name):
+    torch.set_num_threads(1)
+    model = torch.jit.load(f"{folder}/model.pt")
+    batches = torch.load(f"{folder}/batches.tensors")
+    model.train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    undecayed = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": undecayed, "weight_decay": 0.0}]
+    if optimizer_name == "sgd":
+        optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=0.01)
+    steps = len(batches["inputs"])
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    losses = []
+    for inputs, target in zip(batches["inputs"], batches["targets"]):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs), target, label_smoothing=0.1)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    weights = {name: tensor.detach().flatten().tolist() for name, tensor in model.state_dict().items()}
+    print(json.dumps({"losses": losses, "weights": weights}))
+
+
+main(sys.argv[1], sys.argv[2])
