@@ -2,6 +2,7 @@
 // when they are read. The input columns make one input, [n, columns] or of the `shape` given.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
 #include <algorithm>
 #include <charconv>

@@ -93,7 +93,8 @@ const Share& SetFamily::pool(const std::string& name) {
 
 Share SetFamily::open_source(const std::string& name) const {
   const auto& spec = specs_.at(name);
-  const auto& source = find_source(spec.source, pointer_to(name, "source"));
+  const std::string pointer = pointer_to(name, "source");
+  const auto& source = find_source(spec.source, pointer);
   if (source.needs_path && spec.path.empty())
     recipe_error(pointer_to(name, "path"), fmt::format("source '{}' needs a path", source.name));
   Share share;

@@ -56,7 +56,8 @@ Score evaluate_score(const Forward& forward, const Dataset& data, std::int64_t b
         fmt::format("{}: the metric {} needs labels, and the set has none", data_name, metric),
         "name the target of the set, or use the metric \"fidelity\"");
   }
-  const MetricInfo& info = find_metric(resolve_metric(metric, data));
+  const std::string resolved = resolve_metric(metric, data);
+  const MetricInfo& info = find_metric(resolved);
   const c10::InferenceMode inference;
   const std::unique_ptr<Metric> score = info.make();
   const std::shared_ptr<const Dataset> borrowed(std::shared_ptr<const Dataset>(), &data);

@@ -9,6 +9,7 @@
 //            Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network".
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
 #include <memory>
 #include <utility>

@@ -1,6 +1,7 @@
 #include "pipeline/plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
 #include <filesystem>
 

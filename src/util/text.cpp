@@ -1,6 +1,7 @@
 #include "util/text.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
 #include <algorithm>
 #include <array>
@@ -86,7 +87,7 @@ std::string human_bytes(std::int64_t bytes) {
   double value = static_cast<double>(bytes) / 1000;
   std::size_t unit = 0;
   for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
-  return fmt::format(value < 9.95 ? "{:.1f} {}" : "{:.0f} {}", value, kUnits[unit]);
+  return fmt::format("{:.{}f} {}", value, value < 9.95 ? 1 : 0, kUnits[unit]);
 }
 
 std::string human_count(std::int64_t count) {
