@@ -111,9 +111,11 @@ TEST_P(StockPyTorch, TrainsToTheSameLossesAndWeights) {
   }
 }
 
+// Not AdamW with a bias before a batch norm: its gradient is rounding noise around 0, which AdamW
+// scales up to whole steps.
 INSTANTIATE_TEST_SUITE_P(
     TinyNetworks, StockPyTorch,
-    ::testing::Values(Case{"cnn", "sgd"}, Case{"cnn", "adamw"}, Case{"residual_cnn", "sgd"},
+    ::testing::Values(Case{"cnn", "sgd"}, Case{"lstm", "adamw"}, Case{"residual_cnn", "sgd"},
                       Case{"depthwise_cnn", "sgd"}, Case{"conv1d", "adamw"}, Case{"lstm", "sgd"}),
     [](const auto& test) { return std::string(test.param.network) + "_" + test.param.optimizer; });
 
