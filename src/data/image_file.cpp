@@ -26,7 +26,8 @@ constexpr std::size_t kLargestChunk = 8 << 20;
 }
 
 at::Tensor new_image(const std::filesystem::path& path, std::int64_t height, std::int64_t width) {
-  if (height < 1 || width < 1 || height > kMostPixels / width)
+  if (height < 1 || width < 1) fail(path, "damaged: an image without a size");
+  if (height > kMostPixels / width)
     fail(path, fmt::format("an image of {}x{}, more than {} megapixels", width, height,
                            kMostPixels >> 20));
   return at::empty({height, width, 3}, at::kByte);

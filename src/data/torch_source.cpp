@@ -15,16 +15,34 @@ namespace edgecompress {
 namespace {
 
 constexpr const char* kHowToSave =
-    "save it in Python: torch.save({'images': x, 'labels': y}, path)";
+    "save plain tensors in Python, two entries or more (LibTorch does not read a dict of one): "
+    "torch.save({'images': x, 'labels': y}, path)";
 
 using Tensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// The unpickler believes the sizes that a file gives a tensor; the file must hold its storage.
-void check_storage(const at::Tensor& tensor, std::int64_t file_bytes, const std::string& name) {
-  if (tensor.layout() != at::kStrided || tensor.is_quantized())
+/// LibTorch's unpickler believes the sizes, strides and offset that a file gives a tensor; reading
+/// one that reaches beyond its storage would read foreign memory.
+bool lies_in_storage(const at::Tensor& tensor) {
+  auto last = tensor.storage_offset();
+  if (last < 0) return false;
+  for (std::int64_t i = 0; i < tensor.dim(); ++i) {
+    const auto size = tensor.size(i), stride = tensor.stride(i);
+    std::int64_t reach = 0;
+    if (size < 0 || stride < 0) return false;
+    if (size > 0 && (__builtin_mul_overflow(size - 1, stride, &reach) ||
+                     __builtin_add_overflow(last, reach, &last)))
+      return false;
+  }
+  const auto held = static_cast<std::int64_t>(tensor.storage().nbytes() / tensor.element_size());
+  return tensor.numel() == 0 || last < held;
+}
+
+void check_tensor(const at::Tensor& tensor, const std::string& name) {
+  if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.is_quantized())
     throw Error(ExitCode::kData, name + ": is sparse or quantized, expected a plain tensor");
-  if (static_cast<std::int64_t>(tensor.storage().nbytes()) > file_bytes)
-    throw Error(ExitCode::kData, fmt::format("{}: claims more values than the file holds", name));
+  if (!lies_in_storage(tensor))
+    throw Error(ExitCode::kData, name + ": claims more values than the file holds");
+  check_fits_memory(static_cast<std::int64_t>(tensor.nbytes()), name);
 }
 
 Tensors load_tensors(const std::filesystem::path& path) {
@@ -59,7 +77,7 @@ Tensors load_tensors(const std::filesystem::path& path) {
     if (!item.key().isString() || !item.value().isTensor()) continue;
     const auto key = item.key().toStringRef();
     const auto tensor = item.value().toTensor();
-    check_storage(tensor, size, fmt::format("{}: tensor '{}'", path.string(), key));
+    check_tensor(tensor, fmt::format("{}: tensor '{}'", path.string(), key));
     tensors.emplace_back(key, tensor.detach());
   }
   return tensors;

@@ -184,9 +184,9 @@ ImageSize parse_size(const Json& size, const std::string& pointer, bool& is_pair
   if (is_pair && size.size() == 2 && is_side(size[0]) && is_side(size[1]))
     return {size[0], size[1]};
   if (is_side(size)) return {size, size};
-  recipe_error(
-      pointer + "/size",
-      fmt::format("is {}, expected an integer or [height, width], from 1 to 65536", size.dump()));
+  recipe_error(pointer + "/size",
+               fmt::format("is {}, expected an integer or [height, width], from 1 to {}",
+                           size.dump(), kLargestSide));
 }
 
 /// The size at which the shorter side of `images` is `side`, their aspect kept.
