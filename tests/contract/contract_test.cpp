@@ -174,9 +174,9 @@ TEST_P(ContractTest, GivesTheSameOutputsAfterSavingAndLoading) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllPasses, ContractTest, ::testing::ValuesIn(all_cases()),
-                         [](const auto& info) {
-                           return info.param.pass + "_" + info.param.model + "_" +
-                                  info.param.origin;
+                         [](const auto& test) {
+                           return test.param.pass + "_" + test.param.model + "_" +
+                                  test.param.origin;
                          });
 
 /// An option that no pass has is refused, by name, by all of them.
