@@ -127,6 +127,19 @@ class Cloner {
     arguments[0] = c10::Argument(arguments[0].name(), copy.type());
     function->setSchema(schema.cloneWithArguments(std::move(arguments)));
     copy.type()->addMethod(function);
+    own_call_stacks(graph->block(), function);
+  }
+
+  // When an operator fails, LibTorch prints the functions that a node was inlined from. Those of
+  // the original die with it.
+  void own_call_stacks(Block* block, torch::jit::Function* function) {
+    for (auto* node : block->nodes()) {
+      if (node->callstack()) {
+        node->setCallStack(
+            c10::make_intrusive<torch::jit::InlinedCallStack>(function, node->sourceRange()));
+      }
+      for (auto* nested : node->blocks()) own_call_stacks(nested, function);
+    }
   }
 
   void adapt(Block* block) {

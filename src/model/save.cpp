@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <torch/csrc/jit/serialization/export.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -70,15 +71,27 @@ void Model::save(const std::filesystem::path& path) const {
   errno = 0;
   std::ofstream file(temporary.path(), std::ios::binary | std::ios::trunc);
   if (!file) fail(path, std::strerror(errno));
+  int write_error = 0;
+  // LibTorch's writer throws from its destructor once a write fails, which ends the process. So it
+  // never hears of a failure; we do, when it is done.
+  const auto write = [&](const void* bytes, std::size_t count) {
+    errno = 0;
+    if (file && !file.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(count))) {
+      write_error = errno ? errno : EIO;
+    }
+    return count;
+  };
   try {
-    // Through a stream, not by file name: that would become a name inside the archive, and the same
-    // model would give other bytes elsewhere.
-    module_.save(file);
+    // Through a function, not by file name: that would become a name inside the archive, and the
+    // same model would give other bytes elsewhere.
+    torch::jit::ExportModule(module_, write);
   } catch (const std::exception& error) {
-    fail(path, file ? torch_message(error) : std::strerror(errno ? errno : EIO));
+    fail(path, torch_message(error));
   }
+  errno = 0;
   file.close();
-  if (!file) fail(path, std::strerror(errno ? errno : EIO));
+  if (!file && write_error == 0) write_error = errno ? errno : EIO;
+  if (write_error != 0) fail(path, std::strerror(write_error));
   sync(temporary.path());
   std::error_code error;
   std::filesystem::rename(temporary.path(), path, error);
