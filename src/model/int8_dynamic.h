@@ -9,9 +9,9 @@
 namespace edgecompress {
 
 struct DynamicInt8Options {
-  bool has_linear = true;     ///< linear layers too, not only LSTM and GRU
-  bool per_channel = true;    ///< weights of linear layers; those of RNNs have one scale a matrix
-  bool reduce_range = false;  ///< 7 bits for activations, see choose_range
+  bool has_linear = true;   ///< linear layers too, not only LSTM and GRU
+  bool per_channel = true;  ///< weights of linear layers; those of RNNs have one scale a matrix
+  std::int64_t largest_weight = kFullWeightRange;
 };
 
 /// Linear layers become quantized::linear_dynamic (linear_relu_dynamic with a ReLU after it), LSTM

@@ -14,7 +14,7 @@ namespace {
 
 std::string op_of(const Node* node) { return node->kind().toQualString(); }
 
-/// Ops whose INT8 kernel keeps scale and zero point, or has fixed ones (sigmoid, tanh).
+/// Ops whose INT8 kernel keeps scale and zero point, or has fixed ones (hardsigmoid, tanh).
 bool has_same_kernel(const Node* node) {
   static const std::set<std::string> ops = {"aten::max_pool1d",
                                             "aten::max_pool2d",
@@ -49,7 +49,6 @@ bool has_same_kernel(const Node* node) {
                                             "aten::unbind",
                                             "aten::constant_pad_nd",
                                             "aten::pad",
-                                            "aten::sigmoid",
                                             "aten::hardsigmoid",
                                             "aten::tanh",
                                             "aten::upsample_bilinear2d",
@@ -59,7 +58,8 @@ bool has_same_kernel(const Node* node) {
 
 bool has_unary_kernel(const Node* node) {
   const std::string op = op_of(node);
-  return op == "aten::hardswish" || op == "aten::leaky_relu" || op == "aten::elu";
+  return op == "aten::hardswish" || op == "aten::leaky_relu" || op == "aten::elu" ||
+         op == "aten::sigmoid";
 }
 
 /// The constant of the argument, None if it isn't constant or absent.

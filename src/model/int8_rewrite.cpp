@@ -27,8 +27,12 @@ bool asks_for_shape(const Node* node) {
 
 class Rewriter {
  public:
-  Rewriter(Model& model, const RangeOf& range_of, bool per_channel)
-      : model_(model), graph_(model.edit()), range_of_(range_of), per_channel_(per_channel) {}
+  Rewriter(Model& model, const RangeOf& range_of, bool per_channel, std::int64_t largest_weight)
+      : model_(model),
+        graph_(model.edit()),
+        range_of_(range_of),
+        per_channel_(per_channel),
+        largest_weight_(largest_weight) {}
 
   std::vector<Int8Layer> run(const Int8Plan& plan) {
     for (const Int8Op& op : plan.ops) replace(op);
@@ -126,7 +130,8 @@ class Rewriter {
     const auto known = packed_.find(key);
     if (known != packed_.end()) return known->second;
     try {
-      const QuantizedWeight weight = quantize_weight(model_.tensor(*layer.weight), per_channel_);
+      const QuantizedWeight weight =
+          quantize_weight(model_.tensor(*layer.weight), per_channel_, 0, largest_weight_);
       const at::Tensor bias = layer.bias ? model_.tensor(*layer.bias) : at::Tensor();
       const c10::IValue packed = op.form == Int8Op::Form::kConv
                                      ? pack_conv(weight, bias, op.geometry)
@@ -195,6 +200,7 @@ class Rewriter {
   std::shared_ptr<Graph> graph_;
   const RangeOf& range_of_;
   bool per_channel_;
+  std::int64_t largest_weight_;
   std::unordered_map<const Value*, Value*> int8_;
   std::map<PackKey, std::string> packed_;
   std::vector<Int8Layer> layers_;
@@ -224,8 +230,9 @@ std::int64_t remove_dropouts_in(torch::jit::Block* block) {
 }  // namespace
 
 std::vector<Int8Layer> rewrite_static_int8(Model& model, const Int8Plan& plan,
-                                           const RangeOf& range_of, bool per_channel) {
-  return Rewriter(model, range_of, per_channel).run(plan);
+                                           const RangeOf& range_of, bool per_channel,
+                                           std::int64_t largest_weight) {
+  return Rewriter(model, range_of, per_channel, largest_weight).run(plan);
 }
 
 std::int64_t remove_dropouts(Model& model) { return remove_dropouts_in(model.edit()->block()); }

@@ -16,7 +16,8 @@ using RangeOf = std::function<QuantizedRange(const torch::jit::Value*)>;
 /// quantized back. Weights become packed attributes, and float weights that nobody reads any more
 /// are removed. Returns the layers that are INT8 now.
 std::vector<Int8Layer> rewrite_static_int8(Model& model, const Int8Plan& plan,
-                                           const RangeOf& range_of, bool per_channel);
+                                           const RangeOf& range_of, bool per_channel,
+                                           std::int64_t largest_weight);
 
 /// Removes dropouts that do nothing in eval mode; returns how many.
 std::int64_t remove_dropouts(Model& model);

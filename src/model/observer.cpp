@@ -144,11 +144,11 @@ void Observer::observe(const at::Tensor& values) {
   histogram_.add(static_cast<float>(call_high));
 }
 
-QuantizedRange Observer::range(bool reduce_range) const {
-  if (kind_ == ObserverKind::kMinMax) return choose_range(low_, high_, reduce_range);
+QuantizedRange Observer::range() const {
+  if (kind_ == ObserverKind::kMinMax) return choose_range(low_, high_);
   const Histogram::Range best = histogram_.best_range();
   // Bins are wider than what is in them.
-  return choose_range(std::max(best.low, low_), std::min(best.high, high_), reduce_range);
+  return choose_range(std::max(best.low, low_), std::min(best.high, high_));
 }
 
 }  // namespace edgecompress

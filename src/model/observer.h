@@ -63,7 +63,7 @@ class Observer {
   /// False once a value was infinite or not a number; nothing is observed from then on.
   bool is_finite() const { return is_finite_; }
   /// Of what was seen; needs has_seen_values().
-  QuantizedRange range(bool reduce_range = false) const;
+  QuantizedRange range() const;
 
  private:
   ObserverKind kind_;

@@ -13,7 +13,6 @@
 namespace edgecompress {
 namespace {
 
-constexpr double kWeightMax = 127;
 constexpr std::int64_t kActivationMax = 255;
 // Kernels divide by scales in float and flush denormals.
 constexpr double kSmallestScale = std::numeric_limits<float>::min();
@@ -51,27 +50,28 @@ c10::IValue optional_bias(const at::Tensor& bias) {
 
 }  // namespace
 
-QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis) {
+QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis,
+                                std::int64_t largest) {
   const at::NoGradGuard no_grad;
   const at::Tensor wide = weight.detach().to(at::kDouble);
   if (!at::isfinite(wide).all().item<bool>()) {
     throw Error(ExitCode::kPass, "a weight holds values that are not finite",
                 "the weights of the model are damaged");
   }
-  at::Tensor largest;
+  at::Tensor magnitude;
   if (per_channel) {
-    largest = wide.abs().transpose(0, axis).reshape({weight.size(axis), -1}).amax(1);
+    magnitude = wide.abs().transpose(0, axis).reshape({weight.size(axis), -1}).amax(1);
   } else {
-    largest = wide.abs().max().reshape({1});
+    magnitude = wide.abs().max().reshape({1});
   }
   // Rounded to float first: that is the precision in which kernels and files keep scales.
-  const at::Tensor scales = (largest / kWeightMax).to(at::kFloat).to(at::kDouble);
+  const at::Tensor scales = (magnitude / largest).to(at::kFloat).to(at::kDouble);
   QuantizedWeight quantized;
   quantized.axis = axis;
   quantized.scales = at::where(scales >= kSmallestScale, scales, at::ones_like(scales));
   quantized.values = (wide / along_axis(quantized.scales, wide.dim(), per_channel ? axis : 0))
                          .round()
-                         .clamp(-kWeightMax, kWeightMax)
+                         .clamp(-largest, largest)
                          .to(at::kChar);
   return quantized;
 }
@@ -82,14 +82,13 @@ at::Tensor dequantize(const QuantizedWeight& weight) {
       .to(at::kFloat);
 }
 
-QuantizedRange choose_range(double low, double high, bool reduce_range) {
+QuantizedRange choose_range(double low, double high) {
   low = std::min(low, 0.0);
   high = std::max(high, 0.0);
   QuantizedRange range;
-  const std::int64_t largest = reduce_range ? kActivationMax / 2 : kActivationMax;
-  range.scale = static_cast<float>((high - low) / static_cast<double>(largest));
+  range.scale = static_cast<float>((high - low) / static_cast<double>(kActivationMax));
   if (!(range.scale >= kSmallestScale)) return {1.0, 0};
-  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, largest);
+  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, kActivationMax);
   return range;
 }
 
@@ -106,11 +105,10 @@ c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias) {
 }
 
 c10::IValue pack_rnn_cell(const QuantizedWeight& input_weight, const QuantizedWeight& hidden_weight,
-                          const at::Tensor& input_bias, const at::Tensor& hidden_bias,
-                          bool reduce_range) {
+                          const at::Tensor& input_bias, const at::Tensor& hidden_bias) {
   return call("quantized::make_quantized_cell_params_dynamic",
               {pack_linear(input_weight, input_bias), pack_linear(hidden_weight, hidden_bias),
-               input_bias.detach(), hidden_bias.detach(), reduce_range});
+               input_bias.detach(), hidden_bias.detach(), /*reduce_range=*/false});
 }
 
 }  // namespace edgecompress

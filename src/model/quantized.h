@@ -23,16 +23,19 @@ struct QuantizedWeight {
   std::int64_t axis = 0;
 };
 
-/// Symmetric; scale = max|w| / 127 per channel (a channel of zeros gets scale 1).
+/// The largest weight value. x86 kernels without VNNI add two products of an activation (up to 255)
+/// and a weight in 16 bits, which 127 can overflow and 64 can't: 2 * 255 * 64 < 2^15.
+constexpr std::int64_t kFullWeightRange = 127, kReducedWeightRange = 64;
+
+/// Symmetric; scale = max|w| / largest per channel (a channel of zeros gets scale 1).
 /// Throws Error(kPass) if the weight is not finite.
-QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis = 0);
+QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis = 0,
+                                std::int64_t largest = kFullWeightRange);
 at::Tensor dequantize(const QuantizedWeight& weight);
 
 /// The smallest affine range that holds [low, high] and 0 exactly (Jacob et al. 2018, "Quantization
 /// and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference").
-/// With `reduce_range` only half of [0, 255] is used: x86 kernels without VNNI add two products in
-/// 16 bits, which full ranges can overflow.
-QuantizedRange choose_range(double low, double high, bool reduce_range = false);
+QuantizedRange choose_range(double low, double high);
 
 struct ConvGeometry {
   std::vector<std::int64_t> stride, padding, dilation;
@@ -46,7 +49,6 @@ c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias);
 /// One cell of aten::quantized_lstm / aten::quantized_gru, its activations quantized dynamically.
 /// Weights per tensor, [gates * hidden, inputs] and [gates * hidden, hidden]; biases are needed.
 c10::IValue pack_rnn_cell(const QuantizedWeight& input_weight, const QuantizedWeight& hidden_weight,
-                          const at::Tensor& input_bias, const at::Tensor& hidden_bias,
-                          bool reduce_range);
+                          const at::Tensor& input_bias, const at::Tensor& hidden_bias);
 
 }  // namespace edgecompress

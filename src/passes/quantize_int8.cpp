@@ -7,7 +7,8 @@
 //            lies between them stays INT8 where it has a kernel (add, mul, cat, pooling, views,
 //            resizing, padding with zeros, activations). Ranges come from calibration data.
 //            dynamic: to linear layers, LSTM and GRU. Everything else stays float and is named.
-//   Formula  real = scale (q - zero_point). Weights: symmetric, scale = max|w| / 127 per output
+//   Formula  real = scale (q - zero_point). Weights: symmetric, scale = max|w| / 64 (or 127) per
+//   output
 //            channel. Activations: affine over the range that the observer chose, see observer.h.
 //            Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 //            Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
@@ -36,7 +37,7 @@ struct QuantizeInt8Options {
   std::string observer = "histogram";
   bool per_channel = true;
   bool dynamic_rnn = true;
-  bool reduce_range = false;
+  bool reduce_range = true;
   std::vector<std::string> include, exclude;
 };
 
@@ -58,7 +59,8 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   options.add("dynamic_rnn", &T::dynamic_rnn,
               "in static mode, LSTM and GRU become dynamic INT8 instead of staying float");
   options.add("reduce_range", &T::reduce_range,
-              "use 7 bits for activations: for x86 CPUs without VNNI, whose kernels can overflow");
+              "weights in 7 bits, which no x86 CPU overflows; false gives them all 8, for CPUs "
+              "with VNNI or ARM dot products");
   options.add("include", &T::include,
               "only layers whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
@@ -100,9 +102,7 @@ class Calibration {
     const auto found = observers_.find(value);
     return found != observers_.end() && found->second.has_seen_values();
   }
-  QuantizedRange range(const Value* value, bool reduce_range) const {
-    return observers_.at(value).range(reduce_range);
-  }
+  QuantizedRange range(const Value* value) const { return observers_.at(value).range(); }
 
  private:
   void observe_inputs(const std::vector<at::Tensor>& inputs) {
@@ -176,15 +176,18 @@ class QuantizeInt8 : public Pass {
         model, filter_, [&](const Value* value) { return calibration.has_range(value); });
 
     std::vector<Int8Layer> layers = rewrite_static_int8(
-        model, plan,
-        [&](const Value* value) { return calibration.range(value, options_.reduce_range); },
-        options_.per_channel);
+        model, plan, [&](const Value* value) { return calibration.range(value); },
+        options_.per_channel, largest_weight());
     layers.insert(layers.end(), plan.float_layers.begin(), plan.float_layers.end());
     return layers;
   }
 
   DynamicInt8Options dynamic_options(bool has_linear) const {
-    return {has_linear, options_.per_channel, options_.reduce_range};
+    return {has_linear, options_.per_channel, largest_weight()};
+  }
+
+  std::int64_t largest_weight() const {
+    return options_.reduce_range ? kReducedWeightRange : kFullWeightRange;
   }
 
   /// What is dynamic now was named float before.

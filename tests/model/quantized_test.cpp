@@ -29,12 +29,6 @@ TEST(ChooseRange, TakesAnEmptyRange) {
   EXPECT_EQ(choose_range(0, 1e-44).scale, 1.0) << "kernels would divide by a denormal";
 }
 
-TEST(ChooseRange, LeavesTheUpperHalfUnusedOnRequest) {
-  const QuantizedRange range = choose_range(-0.27, 1.0, /*reduce_range=*/true);
-  EXPECT_NEAR(range.scale, 0.01, 1e-8);
-  EXPECT_EQ(range.zero_point, 27);
-}
-
 TEST(QuantizeWeight, GivesEachOutputChannelItsScale) {
   const QuantizedWeight weight =
       quantize_weight(at::tensor({0.5, -1.27, 0.02, 0.0127}).reshape({2, 2}), true);
@@ -48,6 +42,12 @@ TEST(QuantizeWeight, GivesAMatrixOneScaleOnRequest) {
       quantize_weight(at::tensor({0.5, -1.27, 0.02, 0.0127}).reshape({2, 2}), false);
   EXPECT_TRUE(weight.values.equal(at::tensor({50, -127, 2, 1}, at::kChar).reshape({2, 2})));
   EXPECT_EQ(weight.scales.numel(), 1);
+}
+
+TEST(QuantizeWeight, StaysWithinTheReducedRange) {
+  const QuantizedWeight weight =
+      quantize_weight(at::tensor({0.64, -0.1}).reshape({1, 2}), true, 0, kReducedWeightRange);
+  EXPECT_TRUE(weight.values.equal(at::tensor({64, -10}, at::kChar).reshape({1, 2})));
 }
 
 TEST(QuantizeWeight, TakesAChannelOfZeros) {
