@@ -21,7 +21,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kBatchSize = 64;
-constexpr std::int64_t kTrainSamples = 6000;
+constexpr std::int64_t kTrainSamples = 4000;
 /// Numbers of the test images: far behind those of training, whatever a recipe takes for that.
 constexpr std::int64_t kTestOffset = 1000000;
 constexpr std::int64_t kTestSamples = 1000;
@@ -29,7 +29,7 @@ constexpr std::int64_t kTestSamples = 1000;
 /// As configs/quickstart.json reads them.
 constexpr const char* kShapes = R"({
   "source": "synthetic",
-  "options": {"task": "shapes"},
+  "options": {"task": "shapes", "noise": 0.3},
   "transforms": [{"scale": {"divisor": 255}}, {"layout": {"to": "NCHW"}},
                  {"normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}]
 })";
