@@ -243,10 +243,11 @@ Json Option::schema() const {
   if (exclusive_minimum) bounds["exclusiveMinimum"] = *exclusive_minimum;
   if (exclusive_maximum) bounds["exclusiveMaximum"] = *exclusive_maximum;
   if (!choices.empty()) {
-    bounds["enum"] = choices;
+    Json& allowed = bounds["enum"];
+    allowed = choices;
     const bool is_extra = names.item_type == nullptr && !is_required &&
-                          std::find(choices.begin(), choices.end(), default_value) == choices.end();
-    if (is_extra) bounds["enum"].push_back(default_value);
+                          std::find(allowed.begin(), allowed.end(), default_value) == allowed.end();
+    if (is_extra) allowed.push_back(default_value);
   }
   if (names.item_type != nullptr) {
     schema["items"] = bounds;
