@@ -73,7 +73,8 @@ inline std::shared_ptr<const Dataset> open_source(const std::string& source,
                                                   const std::vector<std::string>& inputs = {},
                                                   const std::string& target = "",
                                                   const Json& options = Json::object()) {
-  const auto& found = find_source(source, "/source");
+  const std::string pointer = "/source";
+  const auto& found = find_source(source, pointer);
   return found.open({path, inputs, target, found.options.resolve(options, "/options")});
 }
 
