@@ -88,6 +88,7 @@ void initialise_runtime() {
     torch::jit::overrideCanFuseOnCPU(false);
     at::globalContext().setFlushDenormal(true);
     choose_quantized_engine();
+    spend_quantized_warning();
   });
 }
 

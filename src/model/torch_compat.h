@@ -2,6 +2,7 @@
 // 2.6 (Debian 13), 2.14 (Debian forky). CMake's side of it is cmake/LibTorch.cmake.
 #pragma once
 
+#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
@@ -34,5 +35,15 @@ class IgnoreWarnings {
   Handler handler_;
   torch_warnings::WarningHandlerGuard guard_{&handler_};
 };
+
+/// After 2.6, LibTorch warns once a process, at its first quantized tensor, that those dtypes will
+/// be removed (pytorch#184982). A user can do nothing about it, so the first one is made here,
+/// silently.
+inline void spend_quantized_warning() {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR > 6)
+  const IgnoreWarnings ignore{};
+  at::quantize_per_tensor(at::zeros({1}), 1.0, 0, at::kQInt8);
+#endif
+}
 
 }  // namespace edgecompress
