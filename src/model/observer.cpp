@@ -17,6 +17,13 @@ constexpr double kSteps = 255;
 
 std::int64_t floor_half(std::int64_t value) { return value >> 1; }
 
+/// One dimension, without a copy where the values have no gaps: their order does not matter, and
+/// at::aminmax would first bring channels-last tensors to another.
+at::Tensor in_memory_order(const at::Tensor& values) {
+  return values.is_non_overlapping_and_dense() ? values.as_strided({values.numel()}, {1})
+                                               : values.reshape({-1});
+}
+
 }  // namespace
 
 /// Sums over all values below a bin's lower edge; values count as the middle of their bin.
@@ -125,7 +132,7 @@ Histogram::Range Histogram::best_range() const {
 
 void Observer::observe(const at::Tensor& values) {
   if (values.numel() == 0) return;
-  const at::Tensor dense = values.is_non_overlapping_and_dense() ? values : values.contiguous();
+  const at::Tensor dense = in_memory_order(values);
   const auto [low, high] = at::aminmax(dense);
   const double call_low = low.item<float>();
   const double call_high = high.item<float>();
@@ -136,7 +143,7 @@ void Observer::observe(const at::Tensor& values) {
   high_ = is_first ? call_high : std::max(high_, call_high);
   if (kind_ == ObserverKind::kMinMax) return;
 
-  // Odd steps and moving starts: no fixed relation to rows or channels. Order in memory will do.
+  // Odd steps and moving starts: no fixed relation to rows or channels.
   const std::int64_t step = std::max<std::int64_t>(dense.numel() / kSamplesPerCall, 1) | 1;
   const float* data = dense.data_ptr<float>();
   for (std::int64_t i = calls_++ % step; i < dense.numel(); i += step) histogram_.add(data[i]);

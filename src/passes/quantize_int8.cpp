@@ -25,6 +25,7 @@
 #include "model/interpreter.h"
 #include "model/observer.h"
 #include "passes/pass.h"
+#include "train/layout.h"
 
 namespace edgecompress {
 namespace {
@@ -70,7 +71,7 @@ Options<QuantizeInt8Options> quantize_int8_options() {
 /// Runs calibration data through the float model and observes what the plan asks for.
 class Calibration {
  public:
-  Calibration(const Model& model, const Int8Plan& plan, ObserverKind kind) : model_(model) {
+  Calibration(Model& model, const Int8Plan& plan, ObserverKind kind) : model_(model) {
     for (const Value* value : plan.measured) observers_.emplace(value, kind);
     for (auto& [value, observer] : observers_) {
       if (value->node()->kind() != c10::prim::Param)
@@ -79,13 +80,15 @@ class Calibration {
   }
 
   void run(std::shared_ptr<const Dataset> data, std::int64_t batch_size, Progress* progress) {
+    const ChannelsLast layout(model_, data->read({0}, /*seed=*/0).inputs);
     const c10::InferenceMode inference;
     const Interpreter interpreter(model_);
     if (progress) progress->begin("calibrate", data->size());
     Loader loader(std::move(data), batch_size);
     for (Batch batch; loader.next(batch);) {
-      const std::vector<c10::IValue> inputs(batch.inputs.begin(), batch.inputs.end());
       observe_inputs(batch.inputs);
+      const std::vector<at::Tensor> laid_out = layout.lay_out(batch.inputs);
+      const std::vector<c10::IValue> inputs(laid_out.begin(), laid_out.end());
       interpreter.run(inputs, [this](const Node& node, c10::ArrayRef<c10::IValue>,
                                      c10::ArrayRef<c10::IValue> outputs) {
         const auto found = by_node_.find(&node);
@@ -128,7 +131,7 @@ class Calibration {
     }
   }
 
-  const Model& model_;
+  Model& model_;
   std::unordered_map<const Value*, Observer> observers_;
   std::unordered_map<const Node*, std::vector<std::pair<std::size_t, Observer*>>> by_node_;
 };

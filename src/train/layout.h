@@ -1,4 +1,4 @@
-// Memory layout of convolutions: channels-last trains 5 to 18 % faster on CPUs.
+// Memory layout of convolutions: channels-last runs and trains faster on CPUs.
 #pragma once
 
 #include <ATen/core/Tensor.h>

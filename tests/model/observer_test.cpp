@@ -57,10 +57,14 @@ TEST(Observer, ReadsTensorsOfAnyLayout) {
 }
 
 TEST(HistogramObserver, ClipsWhatIsRareAndFar) {
-  const at::Tensor values = at::cat({normal(20000, 2), at::tensor({40.0F})});
   Observer minmax(ObserverKind::kMinMax), histogram(ObserverKind::kHistogram);
-  minmax.observe(values);
-  histogram.observe(values);
+  std::vector<at::Tensor> calls;
+  for (std::uint64_t call = 0; call < 20; ++call) {
+    calls.push_back(normal(20000, 20 + call).pow(3));
+    minmax.observe(calls.back());
+    histogram.observe(calls.back());
+  }
+  const at::Tensor values = at::cat(calls);
   EXPECT_LT(histogram.range().scale, 0.8 * minmax.range().scale);
   EXPECT_LT(squared_error(values, histogram.range()), squared_error(values, minmax.range()));
 }
