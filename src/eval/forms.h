@@ -29,8 +29,9 @@ class RunnableForm {
 };
 
 /// Of the forms that run and give the stored one's outputs (to 1e-3 of the largest), the one with
-/// the lowest median over a few interleaved repeats; the others are released as they lose, so that
-/// three copies of the weights live at most. `stored` must be in eval mode.
+/// the shortest run of a few interleaved ones, an earlier form of this list if it is as good to 2
+/// %; the others are released as they lose, so that three copies of the weights live at most.
+/// `stored` must be in eval mode.
 ///   as saved                the file as it is
 ///   frozen                  weights are constants, batch norms folded into convolutions
 ///   channels_last           frozen, with 4-D weights and inputs in NHWC memory order (inputs are
@@ -39,5 +40,10 @@ class RunnableForm {
 ///                           networks, for which it has nothing
 /// Throws what LibTorch throws if the stored form itself doesn't run.
 RunnableForm fastest_form(const torch::jit::Module& stored, const std::vector<at::Tensor>& inputs);
+
+/// The form that fastest_form() chose before for the same network and inputs, without looking
+/// again; "as saved" where there is none of that name.
+RunnableForm form_named(const std::string& name, const torch::jit::Module& stored,
+                        const std::vector<at::Tensor>& inputs);
 
 }  // namespace edgecompress

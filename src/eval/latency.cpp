@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "edgecompress/error.h"
 #include "eval/checked_forward.h"
@@ -14,6 +15,10 @@
 
 namespace edgecompress {
 namespace {
+
+// A median of fewer runs of a short model is that of one moment of the machine.
+constexpr double kLeastMs = 200;
+constexpr std::int64_t kMaxRepeats = 1000;
 
 /// The thread count of a measurement, undone at its end.
 class ThreadScope {
@@ -33,12 +38,39 @@ RunnableForm prepare(const LatencyCandidate& candidate, const std::vector<at::Te
   torch::jit::Module module = load_as_stored(candidate.path);
   module.eval();
   try {
-    return fastest_form(module, inputs);
+    return candidate.form.empty() ? fastest_form(module, inputs)
+                                  : form_named(candidate.form, module, inputs);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
     throw_not_runnable(candidate.name, inputs, error);
   }
+}
+
+/// Milliseconds of each form's passes, after `spec.warm_up` that do not count. The order turns
+/// round from pass to pass, so that none is always the one that finds the other's data in the
+/// caches.
+std::vector<std::vector<double>> time_in_turn(std::vector<RunnableForm>& forms,
+                                              const LatencySpec& spec, Progress& progress) {
+  std::vector<std::vector<double>> times_ms(forms.size());
+  double shortest_total_ms = 0;
+  const auto is_enough = [&](std::int64_t repeat) {
+    return repeat >= spec.repeats && (shortest_total_ms >= kLeastMs || repeat >= kMaxRepeats);
+  };
+  progress.begin("latency", spec.warm_up + spec.repeats);
+  for (std::int64_t repeat = -spec.warm_up; !is_enough(repeat); ++repeat) {
+    double shortest_ms = std::numeric_limits<double>::infinity();
+    for (std::size_t turn = 0; turn < forms.size(); ++turn) {
+      const std::size_t i = repeat % 2 == 0 ? turn : forms.size() - 1 - turn;
+      const double time_ms = forms[i].time_ms();
+      shortest_ms = std::min(shortest_ms, time_ms);
+      if (repeat >= 0) times_ms[i].push_back(time_ms);
+    }
+    if (repeat >= 0) shortest_total_ms += shortest_ms;
+    if (repeat < spec.repeats) progress.advance();
+  }
+  progress.end();
+  return times_ms;
 }
 
 }  // namespace
@@ -70,17 +102,7 @@ std::vector<Latency> measure_latency(const std::vector<LatencyCandidate>& candid
   }
   progress.end();
 
-  std::vector<std::vector<double>> times_ms(forms.size());
-  progress.begin("latency", spec.warm_up + spec.repeats);
-  for (std::int64_t repeat = -spec.warm_up; repeat < spec.repeats; ++repeat) {
-    for (std::size_t i = 0; i < forms.size(); ++i) {
-      const double time_ms = forms[i].time_ms();
-      if (repeat >= 0) times_ms[i].push_back(time_ms);
-    }
-    progress.advance();
-  }
-  progress.end();
-
+  const auto times_ms = time_in_turn(forms, spec, progress);
   std::vector<Latency> latencies;
   for (std::size_t i = 0; i < forms.size(); ++i) {
     Latency latency;
@@ -90,7 +112,7 @@ std::vector<Latency> measure_latency(const std::vector<LatencyCandidate>& candid
     latency.batch_size = spec.batch_size;
     latency.threads = at::get_num_threads();
     latency.warm_up = spec.warm_up;
-    latency.repeats = spec.repeats;
+    latency.repeats = static_cast<std::int64_t>(times_ms[i].size());
     latency.form = forms[i].name();
     latencies.push_back(latency);
   }

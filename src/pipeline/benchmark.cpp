@@ -64,7 +64,7 @@ Outcome benchmark_command(const BenchmarkRequest& request, Progress& progress) {
   }
   std::string text = table_of(request.models, evaluations);
   text += fmt::format("\nbatch {}, {} threads, {} repeats in turn after {} warm-up, {}\n",
-                      spec.batch_size, spec.threads, spec.repeats, spec.warm_up,
+                      spec.batch_size, spec.threads, latencies[0].repeats, spec.warm_up,
                       describe_environment().cpu);
   return {ExitCode::kDone, text, json.dump(2)};
 }

@@ -116,6 +116,7 @@ Evaluation Measurer::measure_original(const Model& model) {
   if (!inputs_.empty()) {
     evaluation.latency =
         measure_latency({{"original", original_}}, inputs_, spec_.latency, progress_).at(0);
+    original_form_ = evaluation.latency->form;
     evaluation.speedup = 1;
   }
   return evaluation;
@@ -130,8 +131,9 @@ Evaluation Measurer::measure_step(const std::filesystem::path& file, const Model
   }
   if (!inputs_.empty()) {
     // The original runs in turn with the step, so that the machine's noise falls on both.
-    const auto latencies = measure_latency({{"original", original_}, {"step", file}}, inputs_,
-                                           spec_.latency, progress_);
+    const auto latencies =
+        measure_latency({{"original", original_, original_form_}, {"step", file}}, inputs_,
+                        spec_.latency, progress_);
     evaluation.latency = latencies.at(1);
     evaluation.speedup = latencies[0].median_ms / latencies[1].median_ms;
   }

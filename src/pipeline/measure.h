@@ -43,6 +43,7 @@ class Measurer {
   bool can_score(const std::shared_ptr<const Dataset>& data) const;
 
   std::filesystem::path original_;
+  std::string original_form_;  ///< chosen once, so that every step has the same opponent
   std::vector<InputSpec> inputs_;
   const DataSets& data_;
   EvaluationSpec spec_;

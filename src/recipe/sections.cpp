@@ -49,7 +49,9 @@ Options<LatencySpec> latency_options() {
       .at_least(1)
       .at_most(kMostThreads);
   options.add("warm_up", &LatencySpec::warm_up, "passes before the timed ones").at_least(0);
-  options.add("repeats", &LatencySpec::repeats, "timed passes of each model, interleaved")
+  options
+      .add("repeats", &LatencySpec::repeats,
+           "timed passes of each model, interleaved; short models get more, 0.2 s of each")
       .at_least(1);
   return options;
 }

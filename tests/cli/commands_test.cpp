@@ -129,7 +129,7 @@ TEST(BenchmarkCommand, PutsModelsSideBySide) {
   const json models = json::parse(result.out).at("models");
   ASSERT_EQ(models.size(), 2U);
   EXPECT_EQ(models.at(0).at("evaluation").at("speedup"), 1.0);
-  EXPECT_EQ(models.at(1).at("evaluation").at("latency").at("repeats"), 5);
+  EXPECT_GE(models.at(1).at("evaluation").at("latency").at("repeats"), 5);
 }
 
 }  // namespace
