@@ -5,7 +5,9 @@ usage: int8_against_fx.py EDGECOMPRESS [--models resnet18,mobilenet_v2] [--image
 
 Latency: one thread, 1x3x224x224, engine onednn. FX's network is traced and frozen (its fastest form), ours is the
 saved model.pt; both run in this process, in turn. Calibration: the time that quantize_int8 reports for the whole step
-against a bare forward of the frozen float network over the same images, with the same threads and batch.
+(reading the images, folding, observing, packing) against a bare forward of the frozen float network over the same
+images, with the same threads and batch. OpenMP's idle threads sleep instead of spinning in both, so that other work on
+the machine weighs on both alike.
 """
 import argparse
 import json
@@ -14,6 +16,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+
+os.environ["OMP_WAIT_POLICY"] = "passive"  # read when the library loads; inherited by edgecompress
 
 import numpy
 import torch
@@ -77,7 +81,8 @@ def interleaved(models, repeats):
     times = {name: [] for name in models}
     with torch.inference_mode():
         for repeat in range(repeats + 10):
-            for name, model in models.items():
+            turn = list(models.items())
+            for name, model in turn if repeat % 2 else reversed(turn):
                 started = time.perf_counter()
                 model(image)
                 if repeat >= 10:
@@ -92,6 +97,8 @@ def main():
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2, help="of the calibration")
+    parser.add_argument("--observers", default="minmax,histogram")
+    parser.add_argument("--rounds", type=int, default=3, help="calibrations of each observer, in turn with the floor")
     arguments = parser.parse_args()
     torch.backends.quantized.engine = "onednn"
     torch.jit.enable_onednn_fusion(False)
@@ -107,22 +114,22 @@ def main():
 
             torch.set_num_threads(arguments.threads)
             forward_seconds(frozen, images[:32])
-            for observer in ("minmax", "histogram"):
+            for observer in arguments.observers.split(","):
                 floors, steps = [], []
-                for _ in range(3):
+                for _ in range(arguments.rounds):
                     floors.append(forward_seconds(frozen, images))
                     ours, seconds = quantize_ours(arguments.edgecompress, folder, "model.pt", observer,
                                                   arguments.threads)
                     steps.append(seconds)
                 floor, step = statistics.median(floors), statistics.median(steps)
-                print(f"{name} quantize_int8 {observer}, {arguments.images} images: {step:.1f} s, bare float forward "
-                      f"{floor:.1f} s, ratio {step / floor:.2f}")
+                print(f"{name} quantize_int8 {observer}, {arguments.images} images, {arguments.threads} threads: "
+                      f"{step:.1f} s, bare float forward {floor:.1f} s, ratio {step / floor:.2f}", flush=True)
 
             fx = quantize_fx(model, images)
             torch.set_num_threads(1)
             medians = interleaved({"fx": fx, "ours": ours, "float": frozen}, arguments.repeats)
             print(f"{name} latency: float {medians['float']:.2f} ms, FX {medians['fx']:.2f} ms, "
-                  f"ours {medians['ours']:.2f} ms, ours / FX {medians['ours'] / medians['fx']:.3f}")
+                  f"ours {medians['ours']:.2f} ms, ours / FX {medians['ours'] / medians['fx']:.3f}", flush=True)
 
 
 if __name__ == "__main__":
