@@ -97,7 +97,11 @@ if(EDGECOMPRESS_PYTHON)
 endif()
 
 # Somebody else's CMake project, built against an install tree.
+set(consumer_flags "${CMAKE_CXX_FLAGS}")
+if(EDGECOMPRESS_SANITIZE)
+  string(APPEND consumer_flags " -fsanitize=${EDGECOMPRESS_SANITIZE}")
+endif()
 add_test(NAME consumer COMMAND "${CMAKE_COMMAND}" -D "BUILD=${PROJECT_BINARY_DIR}"
          -D "SOURCE=${PROJECT_SOURCE_DIR}/tests/consumer" -D "FOLDER=${PROJECT_BINARY_DIR}/consumer"
-         -D "CXX_FLAGS=${CMAKE_CXX_FLAGS} $<$<BOOL:${EDGECOMPRESS_SANITIZE}>:-fsanitize=${EDGECOMPRESS_SANITIZE}>" -P "${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake")
+         -D "CXX_FLAGS=${consumer_flags}" -P "${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake")
 set_tests_properties(consumer PROPERTIES LABELS slow TIMEOUT 600)
