@@ -115,15 +115,18 @@ def main():
             torch.set_num_threads(arguments.threads)
             forward_seconds(frozen, images[:32])
             for observer in arguments.observers.split(","):
-                floors, steps = [], []
+                floors, steps = [forward_seconds(frozen, images)], []
                 for _ in range(arguments.rounds):
-                    floors.append(forward_seconds(frozen, images))
                     ours, seconds = quantize_ours(arguments.edgecompress, folder, "model.pt", observer,
                                                   arguments.threads)
                     steps.append(seconds)
-                floor, step = statistics.median(floors), statistics.median(steps)
+                    floors.append(forward_seconds(frozen, images))
+                # Each step against the mean of the forwards before and after it: the load may drift meanwhile.
+                ratio = statistics.median(2 * step / (before + after)
+                                          for step, before, after in zip(steps, floors, floors[1:]))
                 print(f"{name} quantize_int8 {observer}, {arguments.images} images, {arguments.threads} threads: "
-                      f"{step:.1f} s, bare float forward {floor:.1f} s, ratio {step / floor:.2f}", flush=True)
+                      f"{statistics.median(steps):.1f} s, bare float forward {statistics.median(floors):.1f} s, "
+                      f"ratio {ratio:.2f}", flush=True)
 
             fx = quantize_fx(model, images)
             torch.set_num_threads(1)
