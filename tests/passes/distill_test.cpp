@@ -79,7 +79,7 @@ TEST(Distill, NamesBothShapesIfTheTeacherHasOtherClasses) {
 }
 
 TEST(Distill, NeedsLabelsUnlessAlphaIsOne) {
-  const PassDescription& description = find_pass("distill").description;
+  const PassDescription description = find_pass("distill").description;
   const auto needs = [&](const Json& options) {
     return description.needs_with(description.options.resolve(options, ""));
   };
@@ -90,7 +90,7 @@ TEST(Distill, NeedsLabelsUnlessAlphaIsOne) {
 }
 
 TEST(Distill, TakesTheRecipeOfTheReadme) {
-  const PassDescription& description = find_pass("distill").description;
+  const PassDescription description = find_pass("distill").description;
   EXPECT_NO_THROW(description.options.resolve(Json::parse(R"({"teacher": "original", "epochs": 5,
                       "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9}})"),
                                               ""));

@@ -68,7 +68,7 @@ TEST(Finetune, ReportsNoChangeIfNoEpochWasBetter) {
 }
 
 TEST(Finetune, NeedsLabels) {
-  const PassDescription& description = find_pass("finetune").description;
+  const PassDescription description = find_pass("finetune").description;
   EXPECT_TRUE(description.needs.training);
   EXPECT_TRUE(description.needs.labels);
   EXPECT_TRUE(description.needs.float_model);

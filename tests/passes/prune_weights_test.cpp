@@ -11,7 +11,7 @@ namespace {
 using torch::jit::Module;
 
 PassResult prune(Model& model, const Json& given) {
-  const PassSpec& spec = find_pass("prune_weights");
+  const PassSpec spec = find_pass("prune_weights");
   PassContext context;
   return spec.make(spec.description.options.resolve(given, ""))->run(model, context);
 }

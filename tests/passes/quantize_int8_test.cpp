@@ -21,7 +21,7 @@ using torch::jit::testing::FileCheck;
 
 PassResult quantize(Model& model, const Json& given, std::shared_ptr<const Dataset> calibration) {
   initialise_runtime();
-  const PassSpec& spec = find_pass("quantize_int8");
+  const PassSpec spec = find_pass("quantize_int8");
   DataSets data;
   data.calibration = std::move(calibration);
   data.calibration_batch = 8;
