@@ -14,7 +14,8 @@ except ImportError:
 def main(folder, optimizer_name):
     torch.set_num_threads(1)
     model = torch.jit.load(f"{folder}/model.pt")
-    batches = torch.load(f"{folder}/batches.tensors")
+    # C++ pickles lists of tensors by a function that the default from 2.6 on, weights only, refuses.
+    batches = torch.load(f"{folder}/batches.tensors", weights_only=False)
     model.train()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
