@@ -50,12 +50,13 @@ std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<at::Te
   for (const at::Tensor& parameter : parameters) {
     (parameter.dim() > 1 ? decayed : undecayed).push_back(parameter);
   }
-  auto without_decay = std::make_unique<TorchOptions>(options);
-  without_decay->weight_decay(0);
   std::vector<torch::optim::OptimizerParamGroup> groups;
   groups.emplace_back(decayed, std::make_unique<TorchOptions>(options));
-  groups.emplace_back(undecayed, std::move(without_decay));
-  return std::make_unique<TorchOptimizer>(std::move(groups), options);
+  groups.emplace_back(undecayed, std::make_unique<TorchOptions>(options));
+  auto optimizer = std::make_unique<TorchOptimizer>(std::move(groups), options);
+  // Only now: 2.14's constructor takes a group's 0 for "not given" and puts the common decay there.
+  static_cast<TorchOptions&>(optimizer->param_groups()[1].options()).weight_decay(0);
+  return optimizer;
 }
 
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<at::Tensor>& parameters,
