@@ -33,7 +33,7 @@ def main():
         "import torch": ["/usr/bin/python3", "-c", "import torch"],
         "inspect": [binary, "inspect", arguments.model],
         "--help": [binary, "--help"],
-        "validate": [binary, "validate", arguments.recipe, "--model", arguments.model],
+        "validate": [binary, "validate", arguments.recipe],
         "schema": [binary, "schema"],
         "passes": [binary, "passes"],
         "completion": [binary, "completion", "bash"],
