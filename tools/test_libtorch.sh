@@ -29,14 +29,18 @@ done
 # A mirror frozen at some day serves Release files past their date, and testing's are valid for a week only.
 echo 'Acquire::Check-Valid-Until "false";' > "$root/etc/apt/apt.conf.d/90frozen-mirror"
 
-# Sources that are gone must go there too, since CMake globs them; times are kept, so that only what changed
-# is built again.
+# Only files with other contents are replaced, and take today's time: what was built from another branch may be
+# younger than this branch's files. Files that are gone must go there too, since CMake globs them.
 source=$root/edgecompress
 mkdir -p "$source"
-find "$source" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
 git ls-files -z --cached --others --exclude-standard --deduplicate |
-  while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
-  tar --null --files-from=- -cf - | tar -xf - -C "$source"
+  while IFS= read -r -d '' file; do
+    [ -e "$file" ] || continue
+    mkdir -p "$source/$(dirname "$file")"
+    cmp --silent "$file" "$source/$file" || cp --preserve=mode "$file" "$source/$file"
+  done
+find "$source" -path "$source/build" -prune -o -type f -printf '%P\0' |
+  while IFS= read -r -d '' file; do if [ ! -e "$file" ]; then rm "$source/$file"; fi; done
 
 # In a mount namespace of its own nothing stays mounted, however this ends.
 environment=(HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8)
