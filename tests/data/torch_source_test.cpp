@@ -65,8 +65,9 @@ with zipfile.ZipFile('evil.pt', 'w') as z:
     z.writestr('archive/data/0', b'12345678')
     z.writestr('archive/version', b'3\n')
 )");
+  // In whose words hangs on LibTorch, which looks for itself from 2.14 on.
   expect_error([&] { open_source("torch", folder / "evil.pt", {"x"}); }, ExitCode::kData,
-               {"evil.pt", "more values than the file holds"});
+               {"evil.pt"});
 }
 
 }  // namespace
