@@ -103,5 +103,6 @@ if(EDGECOMPRESS_SANITIZE)
 endif()
 add_test(NAME consumer COMMAND "${CMAKE_COMMAND}" -D "BUILD=${PROJECT_BINARY_DIR}"
          -D "SOURCE=${PROJECT_SOURCE_DIR}/tests/consumer" -D "FOLDER=${PROJECT_BINARY_DIR}/consumer"
-         -D "CXX_FLAGS=${consumer_flags}" -P "${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake")
+         -D "GENERATOR=${CMAKE_GENERATOR}" -D "CXX_FLAGS=${consumer_flags}"
+         -P "${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake")
 set_tests_properties(consumer PROPERTIES LABELS slow TIMEOUT 600)
