@@ -29,14 +29,6 @@ std::map<std::string, std::string> base_files(const Recipe& recipe) {
   return files;
 }
 
-void copy_model(const fs::path& from, const fs::path& to) {
-  std::error_code error;
-  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
-  if (error) {
-    throw Error(ExitCode::kOutput, to.string() + " can't be written: " + error.message());
-  }
-}
-
 }  // namespace
 
 std::vector<std::string> planned_outputs(const Recipe& recipe) {
@@ -48,7 +40,7 @@ std::vector<std::string> planned_outputs(const Recipe& recipe) {
 void write_outputs(const Recipe& recipe, Runner& runner, const fs::path& folder) {
   Report& report = runner.report();
   report.files = base_files(recipe);
-  copy_model(runner.best_file(), folder / "model.pt");
+  copy_file_atomic(runner.best_file(), folder / "model.pt", ExitCode::kModel);
   for (const auto& [name, bytes] : runner.pass_files()) {
     const fs::path path = folder / name;
     std::error_code error;

@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
-#include <optional>
 
 #include "passes/registry.h"
 #include "pipeline/commands.h"
@@ -61,7 +60,7 @@ Outcome run_command(const RunRequest& request, Progress& progress) {
     return {ExitCode::kDone, describe_plan(recipe, preparation), recipe.resolved.dump(2)};
   }
   StagedDirectory output(recipe.locate(recipe.output.directory), recipe.output.overwrite);
-  std::optional<LogFile> log_file(output.path() / "run.log");
+  LogFile log_file(output.path() / "run.log");
   const Preparation preparation = prepare(recipe, request.op_libraries);
 
   const fs::path step_files = output.path() / "steps";
@@ -76,7 +75,7 @@ Outcome run_command(const RunRequest& request, Progress& progress) {
 
   write_outputs(recipe, runner, output.path());
   fs::remove_all(step_files, error);
-  log_file.reset();
+  log_file.close();
   output.commit();
   if (runner.failure()) throw_failure(runner.failure(), output.final_path());
   return outcome_of(runner, output.final_path());

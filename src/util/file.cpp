@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <fstream>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace edgecompress {
@@ -42,20 +43,42 @@ class Descriptor {
   int number_;
 };
 
-void write_all(const Descriptor& file, std::string_view bytes, const fs::path& path) {
+/// 0, or why not all of it could be written.
+int write_all(const Descriptor& file, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(file.number(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail_output(path, reason(errno));
+    if (written < 0) return errno;
     bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+Descriptor open_to_read(const fs::path& path) {
+  return Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+/// The file piece by piece.
+void read_pieces(const fs::path& path, ExitCode code,
+                 const std::function<void(std::string_view)>& take) {
+  const auto fail = [&] { throw Error(code, path.string() + ": can't be read: " + reason(errno)); };
+  const Descriptor file = open_to_read(path);
+  if (!file.is_open()) fail();
+  std::vector<char> chunk(kChunk);
+  while (true) {
+    const ssize_t count = ::read(file.number(), chunk.data(), chunk.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail();
+    if (count == 0) return;
+    take({chunk.data(), static_cast<std::size_t>(count)});
   }
 }
 
 // Some file systems can't sync a folder or a file opened for reading; that is no failure.
 void sync(const fs::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file = open_to_read(path);
   if (file.is_open() && ::fsync(file.number()) != 0 && (errno == EIO || errno == ENOSPC)) {
-    fail_output(path, reason(errno));
+    throw write_error(path, errno);
   }
 }
 
@@ -76,8 +99,10 @@ fs::path first_missing(const fs::path& path) {
 /// Removes `folder` and those above it up to `topmost`; one that somebody has used meanwhile stays.
 void remove_empty(fs::path folder, const fs::path& topmost) {
   if (topmost.empty()) return;
-  std::error_code ignored;
-  while (fs::remove(folder, ignored) && folder != topmost) folder = folder.parent_path();
+  for (std::error_code error; !error && folder != topmost.parent_path();
+       folder = folder.parent_path()) {
+    fs::remove(folder, error);  // no error if it was never made
+  }
 }
 
 std::string partial_name(const fs::path& final_path) {
@@ -91,42 +116,51 @@ bool is_partial(const fs::path& path) {
 
 }  // namespace
 
-std::string read_file(const fs::path& path, ExitCode code, std::int64_t limit) {
-  const auto fail = [&](const std::string& why) {
-    throw Error(code, path.string() + ": can't be read: " + why);
-  };
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.is_open()) fail(reason(errno));
-  std::string bytes;
-  std::vector<char> chunk(kChunk);
-  while (true) {
-    const ssize_t count = ::read(file.number(), chunk.data(), chunk.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(reason(errno));
-    if (count == 0) return bytes;
-    bytes.append(chunk.data(), static_cast<std::size_t>(count));
-    if (static_cast<std::int64_t>(bytes.size()) > limit) {
-      fail("it is larger than the " + std::to_string(limit) + " bytes that are read at most");
-    }
-  }
+Error write_error(const fs::path& path, int error) {
+  const bool is_full = error == ENOSPC || error == EDQUOT;
+  return Error(ExitCode::kOutput, path.string() + ": can't be written: " + reason(error),
+               is_full ? "Free some space there, or write elsewhere." : "");
 }
 
-void write_file_atomic(const fs::path& path, std::string_view bytes) {
+std::string read_file(const fs::path& path, ExitCode code, std::int64_t limit) {
+  std::string bytes;
+  read_pieces(path, code, [&](std::string_view piece) {
+    bytes.append(piece);
+    if (static_cast<std::int64_t>(bytes.size()) <= limit) return;
+    throw Error(code, path.string() + ": can't be read: it is larger than the " +
+                          std::to_string(limit) + " bytes that are read at most");
+  });
+  return bytes;
+}
+
+void write_file_atomic(const fs::path& path, const std::function<void(const ByteSink&)>& fill) {
   const fs::path temporary = parent_of(path) / partial_name(path);
   try {
     {
       const Descriptor file(
           ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-      if (!file.is_open()) fail_output(path, reason(errno));
-      write_all(file, bytes, path);
-      if (::fsync(file.number()) != 0) fail_output(path, reason(errno));
+      if (!file.is_open()) throw write_error(path, errno);
+      int error = 0;
+      fill([&](std::string_view bytes) {
+        if (error == 0) error = write_all(file, bytes);
+      });
+      if (error == 0 && ::fsync(file.number()) != 0) error = errno;
+      if (error != 0) throw write_error(path, error);
     }
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_output(path, reason(errno));
+    if (::rename(temporary.c_str(), path.c_str()) != 0) throw write_error(path, errno);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
   }
   sync(parent_of(path));
+}
+
+void write_file_atomic(const fs::path& path, std::string_view bytes) {
+  write_file_atomic(path, [&](const ByteSink& write) { write(bytes); });
+}
+
+void copy_file_atomic(const fs::path& from, const fs::path& to, ExitCode code) {
+  write_file_atomic(to, [&](const ByteSink& write) { read_pieces(from, code, write); });
 }
 
 StagedDirectory::StagedDirectory(fs::path final_path, bool overwrite)
@@ -154,7 +188,7 @@ StagedDirectory::StagedDirectory(fs::path final_path, bool overwrite)
     fs::create_directory(staging_);
   } catch (const fs::filesystem_error& error) {
     remove_empty(parent_of(final_), made_);
-    fail_output(final_, error.code().message());
+    throw write_error(final_, error.code().value());
   }
 }
 
@@ -169,23 +203,45 @@ void StagedDirectory::commit() {
   try {
     for (const auto& entry : fs::recursive_directory_iterator(staging_)) sync(entry.path());
     sync(staging_);
-    if (!fs::exists(final_)) {
-      fs::rename(staging_, final_);
+    if (fs::exists(final_)) {
+      move_into_final_folder();
     } else {
-      for (const auto& entry : fs::directory_iterator(staging_)) {
-        const fs::path target = final_ / entry.path().filename();
-        // rename() replaces a file in one step, but not a folder that holds something.
-        if (entry.is_directory() || fs::is_directory(target)) fs::remove_all(target);
-        fs::rename(entry.path(), target);
-      }
-      fs::remove(staging_);
+      fs::rename(staging_, final_);
     }
+    is_committed_ = true;
     sync(final_);
     sync(parent_of(final_));
   } catch (const fs::filesystem_error& error) {
-    fail_output(final_, error.code().message());
+    throw write_error(final_, error.code().value());
   }
-  is_committed_ = true;
+}
+
+void StagedDirectory::move_into_final_folder() {
+  std::vector<fs::path> names;
+  for (const auto& entry : fs::directory_iterator(staging_)) {
+    names.push_back(entry.path().filename());
+  }
+  // What is replaced is kept until all is in place, so that a move that fails can be undone.
+  const fs::path replaced = staging_ / partial_name("replaced");
+  fs::create_directory(replaced);
+  std::vector<std::pair<fs::path, fs::path>> moves;
+  const auto move = [&moves](const fs::path& from, const fs::path& to) {
+    fs::rename(from, to);
+    moves.emplace_back(from, to);
+  };
+  try {
+    for (const fs::path& name : names) {
+      if (fs::exists(fs::symlink_status(final_ / name))) move(final_ / name, replaced / name);
+      move(staging_ / name, final_ / name);
+    }
+  } catch (const fs::filesystem_error&) {
+    std::error_code ignored;
+    std::for_each(moves.rbegin(), moves.rend(),
+                  [&](const auto& done) { fs::rename(done.second, done.first, ignored); });
+    throw;
+  }
+  std::error_code ignored;  // all is in place; what can't be removed harms nobody
+  fs::remove_all(staging_, ignored);
 }
 
 std::int64_t deflated_size(const fs::path& path) {

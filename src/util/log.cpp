@@ -2,13 +2,16 @@
 
 #include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/dist_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
+#include <cerrno>
+#include <fstream>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "edgecompress/error.h"
+#include "util/file.h"
 
 namespace edgecompress {
 
@@ -84,24 +87,56 @@ void log_to_stderr(const LogOptions& options) {
   channel().sinks->set_sinks({sink});
 }
 
-struct LogFile::Sink {
-  std::shared_ptr<spdlog::sinks::sink> sink;
+/// Remembers that a line was lost, which spdlog's own file sink does not.
+class LogFile::Sink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit Sink(const std::filesystem::path& path) {
+    check(file_.open(path, std::ios::out) != nullptr);
+  }
+
+  /// 0, or why the file does not hold every line.
+  int error() const { return error_; }
+  void close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    check(file_.close() != nullptr);
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    const auto size = static_cast<std::streamsize>(line.size());
+    check(file_.sputn(line.data(), size) == size);
+  }
+  void flush_() override { check(file_.pubsync() == 0); }
+
+ private:
+  void check(bool is_done) {
+    if (!is_done && error_ == 0) error_ = errno != 0 ? errno : EIO;
+  }
+
+  std::filebuf file_;
+  int error_ = 0;
 };
 
-LogFile::LogFile(const std::filesystem::path& path) : sink_(std::make_unique<Sink>()) {
-  try {
-    sink_->sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string(), true);
-  } catch (const spdlog::spdlog_ex& error) {
-    throw Error(ExitCode::kOutput, path.string() + ": the log can't be written: " + error.what());
-  }
-  sink_->sink->set_level(spdlog::level::debug);
-  sink_->sink->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
-  channel().sinks->add_sink(sink_->sink);
+LogFile::LogFile(const std::filesystem::path& path)
+    : path_(path), sink_(std::make_shared<Sink>(path)) {
+  check();
+  sink_->set_level(spdlog::level::debug);
+  sink_->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
+  channel().sinks->add_sink(sink_);
 }
 
-LogFile::~LogFile() {
-  channel().sinks->remove_sink(sink_->sink);
-  sink_->sink->flush();
+LogFile::~LogFile() { channel().sinks->remove_sink(sink_); }
+
+void LogFile::close() {
+  channel().sinks->remove_sink(sink_);
+  sink_->close();
+  check();
+}
+
+void LogFile::check() const {
+  if (sink_->error() != 0) throw write_error(path_, sink_->error());
 }
 
 }  // namespace edgecompress

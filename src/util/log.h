@@ -28,9 +28,16 @@ class LogFile {
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
 
+  /// Ends the file. Throws Error(kOutput) if any line of it could not be written: until then a full
+  /// disk costs lines, not the work.
+  void close();
+
  private:
-  struct Sink;
-  std::unique_ptr<Sink> sink_;
+  class Sink;
+  void check() const;
+
+  std::filesystem::path path_;
+  std::shared_ptr<Sink> sink_;
 };
 
 }  // namespace edgecompress

@@ -6,8 +6,10 @@
 
 #include <csignal>
 #include <fstream>
+#include <stdexcept>
 
 #include "support/expect_error.h"
+#include "support/small_disk.h"
 #include "support/temporary_folder.h"
 #include "util/random.h"
 
@@ -17,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using testing::expect_error;
 using ::testing::IsEmpty;
+using testing::mount_tmpfs;
+using testing::on_small_disk;
 using testing::TemporaryFolder;
 using ::testing::UnorderedElementsAre;
 
@@ -30,15 +34,15 @@ void write(const fs::path& path, const std::string& text) { std::ofstream(path) 
 
 std::string read(const fs::path& path) { return read_file(path, ExitCode::kData, 1 << 20); }
 
-/// A disk that takes no more than so many bytes a file, as far as this process can tell.
-class SmallDisk {
+/// Where no file system can be mounted: no file takes more than so many bytes.
+class FileSizeLimit {
  public:
-  explicit SmallDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
     ::getrlimit(RLIMIT_FSIZE, &before_);
     const rlimit small{bytes, before_.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &small);
   }
-  ~SmallDisk() {
+  ~FileSizeLimit() {
     ::setrlimit(RLIMIT_FSIZE, &before_);
     std::signal(SIGXFSZ, handler_);
   }
@@ -76,16 +80,68 @@ TEST(WriteFileAtomic, ReplacesTheFileAndLeavesNothingElse) {
   EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a"));
 }
 
-TEST(WriteFileAtomic, KeepsTheOldFileWhenTheDiskIsFull) {
+TEST(WriteFileAtomic, KeepsTheOldFileWhenAWriteFails) {
   const TemporaryFolder folder;
   write_file_atomic(folder.path() / "a", "old");
   {
-    const SmallDisk disk(1000);
+    const FileSizeLimit limit(1000);
     expect_error(ExitCode::kOutput, (folder.path() / "a").string(),
                  [&] { write_file_atomic(folder.path() / "a", std::string(5000, 'x')); });
   }
   EXPECT_EQ(read(folder.path() / "a"), "old");
   EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a"));
+}
+
+TEST(WriteFileAtomic, KeepsTheOldFileWhenTheDiskIsFull) {
+  const TemporaryFolder folder;
+  on_small_disk(folder.path(), "size=64k", [&] {
+    const fs::path path = folder.path() / "a";
+    write_file_atomic(path, "old");
+    expect_error(
+        ExitCode::kOutput, path.string() + ": can't be written: No space left",
+        [&] { write_file_atomic(path, std::string(100000, 'x')); }, "Free some space");
+    EXPECT_EQ(read(path), "old");
+    EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a"));
+    // The place of what failed is free again.
+    write_file_atomic(path, std::string(50000, 'x'));
+    EXPECT_EQ(read(path).size(), 50000U);
+  });
+}
+
+TEST(WriteFileAtomic, NeverTellsTheWriterOfAFailure) {
+  const TemporaryFolder folder;
+  on_small_disk(folder.path(), "size=8k", [&] {
+    int pieces = 0;
+    expect_error(ExitCode::kOutput, "No space left", [&] {
+      write_file_atomic(folder.path() / "a", [&](const ByteSink& write) {
+        for (; pieces < 10; ++pieces) EXPECT_NO_THROW(write(std::string(4096, 'x')));
+      });
+    });
+    EXPECT_EQ(pieces, 10);
+    EXPECT_THAT(names_in(folder.path()), IsEmpty());
+  });
+}
+
+TEST(WriteFileAtomic, LeavesNothingWhenTheWriterThrows) {
+  const TemporaryFolder folder;
+  const auto half = [](const ByteSink& write) {
+    write("half");
+    throw std::runtime_error("the writer failed");
+  };
+  EXPECT_THROW(write_file_atomic(folder.path() / "a", half), std::runtime_error);
+  EXPECT_THAT(names_in(folder.path()), IsEmpty());
+}
+
+TEST(CopyFileAtomic, CopiesTheBytesOrSaysWhyNot) {
+  const TemporaryFolder folder;
+  const std::string bytes(200000, 'x');  // more than one piece
+  write(folder.path() / "a", bytes);
+  copy_file_atomic(folder.path() / "a", folder.path() / "b", ExitCode::kModel);
+  EXPECT_EQ(read(folder.path() / "b"), bytes);
+  expect_error(ExitCode::kModel, "absent", [&] {
+    copy_file_atomic(folder.path() / "absent", folder.path() / "c", ExitCode::kModel);
+  });
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a", "b"));
 }
 
 TEST(StagedDirectory, AppearsWholeOnCommit) {
@@ -169,6 +225,57 @@ TEST(StagedDirectory, RefusesPlacesThatCannotBeWritten) {
   expect_error(ExitCode::kOutput, "Not a directory",
                [&] { StagedDirectory(folder.path() / "file" / "out", true); });
   expect_error(ExitCode::kOutput, "/proc/out", [] { StagedDirectory("/proc/out", true); });
+}
+
+TEST(StagedDirectory, LeavesNothingOnAFullDisk) {
+  const TemporaryFolder folder;
+  on_small_disk(folder.path(), "size=64k,nr_inodes=4", [&] {
+    // The disk itself and three folders: none is left for the fourth.
+    expect_error(ExitCode::kOutput, "No space left",
+                 [&] { StagedDirectory(folder.path() / "made" / "for" / "all" / "out", false); });
+    EXPECT_THAT(names_in(folder.path()), IsEmpty());
+
+    expect_error(ExitCode::kOutput, "No space left", [&] {
+      StagedDirectory staged(folder.path() / "out", false);
+      write_file_atomic(staged.path() / "small", "fits");
+      write_file_atomic(staged.path() / "large", std::string(100000, 'x'));
+      staged.commit();
+    });
+    EXPECT_THAT(names_in(folder.path()), IsEmpty());
+  });
+}
+
+TEST(StagedDirectory, PutsBackWhatItReplacedWhenItsDiskIsFull) {
+  const TemporaryFolder folder;
+  // The disk itself, two files, the staging folder and a file in it: no room to keep the old one.
+  on_small_disk(folder.path(), "size=64k,nr_inodes=5", [&] {
+    write(folder.path() / "a", "old");
+    write(folder.path() / "mine", "mine");
+    {
+      StagedDirectory staged(folder.path(), true);
+      write(staged.path() / "a", "new");
+      expect_error(ExitCode::kOutput, "No space left", [&] { staged.commit(); });
+    }
+    EXPECT_EQ(read(folder.path() / "a"), "old");
+    EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a", "mine"));
+  });
+}
+
+TEST(StagedDirectory, PutsBackWhatItReplacedWhenOneEntryCannotBeMoved) {
+  const TemporaryFolder folder;
+  on_small_disk(folder.path(), "size=64k", [&] {
+    for (const char* name : {"a", "z"}) write(folder.path() / name, "old");
+    fs::create_directory(folder.path() / "busy");
+    ASSERT_TRUE(mount_tmpfs(folder.path() / "busy", "size=4k"));  // can't be renamed away
+    {
+      StagedDirectory staged(folder.path(), true);
+      for (const char* name : {"a", "busy", "z"}) write(staged.path() / name, "new");
+      expect_error(ExitCode::kOutput, folder.path().string(), [&] { staged.commit(); });
+    }
+    EXPECT_EQ(read(folder.path() / "a"), "old");
+    EXPECT_EQ(read(folder.path() / "z"), "old");
+    EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a", "busy", "z"));
+  });
 }
 
 TEST(StagedDirectory, RefusesAFolderWithoutPermission) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/expect_error.h"
+#include "support/small_disk.h"
 #include "support/temporary_folder.h"
 #include "util/file.h"
 
@@ -67,6 +68,21 @@ TEST(LogFile, HoldsWhatIsLoggedWhileItLives) {
 TEST(LogFile, SaysWhereItCannotWrite) {
   expect_error(ExitCode::kOutput, "/proc/nowhere/run.log",
                [] { LogFile("/proc/nowhere/run.log"); });
+}
+
+TEST(LogFile, TellsOfAFullDiskWhenItIsClosed) {
+  const TemporaryFolder folder;
+  testing::on_small_disk(folder.path(), "size=8k", [&] {
+    log_to_stderr({LogOptions::Level::kQuiet, false});
+    const auto path = folder.path() / "run.log";
+    LogFile file(path);
+    for (int i = 0; i < 1000; ++i) log().info("a line that is too much for the disk");
+    log().flush();
+    expect_error(ExitCode::kOutput, path.string() + ": can't be written: No space left",
+                 [&] { file.close(); });
+    const LogFile unclosed(path);
+    for (int i = 0; i < 1000; ++i) log().info("an error under way matters more than the log");
+  });
 }
 
 }  // namespace
