@@ -11,6 +11,7 @@
 
 #include "model/layers.h"
 #include "model/model.h"
+#include "model/runtime.h"
 
 namespace edgecompress {
 namespace {
@@ -79,6 +80,8 @@ double train_step(Model& model, const at::Tensor& input, double learning_rate) {
 
 class CanonicalTorchvision : public ::testing::TestWithParam<std::tuple<Network, std::string>> {
  protected:
+  static void SetUpTestSuite() { initialise_runtime(); }
+
   void SetUp() override {
     const std::string command = "/usr/bin/python3 -W ignore " EDGECOMPRESS_SOURCE_DIR
                                 "/tests/support/make_torchvision_models.py " +
