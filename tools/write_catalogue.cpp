@@ -4,7 +4,7 @@
 #include <exception>
 #include <string>
 
-#include "passes/registry.h"
+#include "passes/catalogue.h"
 #include "util/file.h"
 
 int main(int argc, char** argv) {

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 
+#include "data/errors.h"
 #include "data/source.h"
 #include "data/views.h"
 #include "edgecompress/error.h"
@@ -16,11 +17,6 @@ namespace {
 
 /// Enough for stable observers, few enough to be quick.
 constexpr std::int64_t kDefaultCalibrationSamples = 256;
-
-[[noreturn]] void recipe_error(const std::string& pointer, const std::string& what,
-                               const std::string& hint = {}) {
-  throw Error(ExitCode::kRecipe, pointer + ": " + what, hint);
-}
 
 /// Some samples of a source, in ascending order so that files are read forwards.
 struct Share {

@@ -9,8 +9,8 @@
 #include <map>
 #include <numeric>
 
+#include "data/errors.h"
 #include "data/tensor_dataset.h"
-#include "edgecompress/error.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -21,11 +21,6 @@ constexpr std::string_view kMagic("\x93NUMPY", 6);
 constexpr std::int64_t kLongestHeader = 10000;
 constexpr std::size_t kMostDimensions = 32;
 
-[[noreturn]] void fail(const std::string& name, const std::string& what,
-                       const std::string& hint = {}) {
-  throw Error(ExitCode::kData, name + ": " + what, hint);
-}
-
 at::ScalarType parse_dtype(const std::string& text, const std::string& name) {
   static const std::map<std::string, at::ScalarType> kTypes = {
       {"|u1", at::kByte},  {"|i1", at::kChar},  {"|b1", at::kBool},
@@ -35,9 +30,10 @@ at::ScalarType parse_dtype(const std::string& text, const std::string& name) {
   const auto one_byte = ends_with(text, "1") ? "|" + text.substr(text.empty() ? 0 : 1) : text;
   const auto found = kTypes.find(one_byte);
   if (found != kTypes.end()) return found->second;
-  fail(name, fmt::format("values of type '{}' can't be read", text),
-       "convert to uint8, int8, int16, int32, int64, float16, float32, float64 or bool of this "
-       "machine's byte order: array.astype('float32')");
+  data_error(
+      name, fmt::format("values of type '{}' can't be read", text),
+      "convert to uint8, int8, int16, int32, int64, float16, float32, float64 or bool of this "
+      "machine's byte order: array.astype('float32')");
 }
 
 /// The header is a Python dict literal of exactly three keys; this reads that and nothing else.
@@ -62,20 +58,20 @@ class HeaderParser {
         has_shape = true;
         header.shape = shape();
       } else {
-        fail(name_, fmt::format("npy header with unexpected key '{}'", key));
+        data_error(name_, fmt::format("npy header with unexpected key '{}'", key));
       }
       if (!accept(',') && !is_next('}')) unexpected();
     }
     skip_space();
     if (at_ != text_.size()) unexpected();
     if (!has_dtype || !has_order || !has_shape)
-      fail(name_, "npy header without descr, fortran_order or shape");
+      data_error(name_, "npy header without descr, fortran_order or shape");
     return header;
   }
 
  private:
   [[noreturn]] void unexpected() const {
-    fail(name_, fmt::format("npy header not understood at byte {}", at_));
+    data_error(name_, fmt::format("npy header not understood at byte {}", at_));
   }
   void skip_space() {
     while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
@@ -103,11 +99,11 @@ class HeaderParser {
   }
   at::ScalarType dtype() {
     if (is_next('['))
-      fail(name_, "holds records of several fields", "save one array for each field");
+      data_error(name_, "holds records of several fields", "save one array for each field");
     const auto text = string();
     if (ends_with(text, "O"))
-      fail(name_, "holds Python objects, which are never loaded",
-           "save it as numbers: array.astype('float32')");
+      data_error(name_, "holds Python objects, which are never loaded",
+                 "save it as numbers: array.astype('float32')");
     return parse_dtype(text, name_);
   }
   bool boolean() {
@@ -124,7 +120,7 @@ class HeaderParser {
     expect('(');
     while (!accept(')')) {
       sizes.push_back(size());
-      if (sizes.size() > kMostDimensions) fail(name_, "npy header with too many dimensions");
+      if (sizes.size() > kMostDimensions) data_error(name_, "npy header with too many dimensions");
       if (!accept(',') && !is_next(')')) unexpected();
     }
     return sizes;
@@ -134,7 +130,7 @@ class HeaderParser {
     std::int64_t value = 0;
     const auto result = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
     if (result.ec != std::errc() || value < 0)
-      fail(name_, "npy header with a dimension that is no size");
+      data_error(name_, "npy header with a dimension that is no size");
     at_ = result.ptr - text_.data();
     return value;
   }
@@ -150,7 +146,8 @@ std::int64_t bytes_of(c10::ArrayRef<std::int64_t> shape, at::ScalarType dtype,
   auto bytes = static_cast<std::int64_t>(c10::elementSize(dtype));
   for (const auto size : shape)
     if (__builtin_mul_overflow(bytes, size, &bytes))
-      fail(name, fmt::format("npy header claims an impossible shape, {}", fmt::join(shape, "x")));
+      data_error(name,
+                 fmt::format("npy header claims an impossible shape, {}", fmt::join(shape, "x")));
   return bytes;
 }
 
@@ -187,19 +184,20 @@ std::int64_t NpyHeader::bytes_of_values() const { return bytes_of(shape, dtype, 
 
 NpyHeader read_npy_header(const Bytes& bytes) {
   const auto name = bytes.name();
-  if (bytes.size() < 10) fail(name, "is no npy array");
+  if (bytes.size() < 10) data_error(name, "is no npy array");
   unsigned char start[12] = {};
   bytes.read(0, reinterpret_cast<char*>(start), std::min<std::int64_t>(12, bytes.size()));
   if (std::string_view(reinterpret_cast<char*>(start), kMagic.size()) != kMagic)
-    fail(name, "is no npy array");
+    data_error(name, "is no npy array");
   const int version = start[6];
-  if (version < 1 || version > 3) fail(name, fmt::format("npy version {} is not known", version));
+  if (version < 1 || version > 3)
+    data_error(name, fmt::format("npy version {} is not known", version));
   const bool is_first = version == 1;
   const std::int64_t length = start[8] | start[9] << 8 |
                               (is_first ? 0
                                         : static_cast<std::int64_t>(start[10]) << 16 |
                                               static_cast<std::int64_t>(start[11]) << 24);
-  if (length > kLongestHeader) fail(name, fmt::format("npy header of {} bytes", length));
+  if (length > kLongestHeader) data_error(name, fmt::format("npy header of {} bytes", length));
   const std::int64_t begin = is_first ? 10 : 12;
   std::string text(length, '\0');
   bytes.read(begin, text.data(), length);
@@ -208,16 +206,17 @@ NpyHeader read_npy_header(const Bytes& bytes) {
   header.data_offset = begin + length;
   const auto claimed = bytes_of(header.shape, header.dtype, name);
   if (claimed > bytes.size() - header.data_offset)
-    fail(name,
-         fmt::format("header claims {} values ({}), found {} of data", fmt::join(header.shape, "x"),
-                     human_bytes(claimed), human_bytes(bytes.size() - header.data_offset)),
-         "the file is cut off; write it again");
+    data_error(
+        name,
+        fmt::format("header claims {} values ({}), found {} of data", fmt::join(header.shape, "x"),
+                    human_bytes(claimed), human_bytes(bytes.size() - header.data_offset)),
+        "the file is cut off; write it again");
   return header;
 }
 
 NpyArray::NpyArray(std::shared_ptr<const Bytes> bytes)
     : bytes_(std::move(bytes)), header_(read_npy_header(*bytes_)) {
-  if (header_.shape.empty()) fail(name(), "is a single value, expected [samples, ...]");
+  if (header_.shape.empty()) data_error(name(), "is a single value, expected [samples, ...]");
   if (header_.is_fortran && header_.shape.size() > 1) {
     auto values = read_whole();
     std::vector<std::int64_t> order(values.dim());
@@ -263,8 +262,8 @@ std::shared_ptr<const Dataset> npy_dataset(std::vector<NpyArray> inputs, const N
                                            std::vector<std::filesystem::path> files) {
   const auto check_size = [&](const NpyArray& array) {
     if (array.size() != inputs[0].size())
-      fail(array.name(), fmt::format("has {} samples, but {} has {}", array.size(),
-                                     inputs[0].name(), inputs[0].size()));
+      data_error(array.name(), fmt::format("has {} samples, but {} has {}", array.size(),
+                                           inputs[0].name(), inputs[0].size()));
   };
   for (const auto& input : inputs) check_size(input);
   at::Tensor labels;

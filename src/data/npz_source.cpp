@@ -5,9 +5,9 @@
 
 #include <mutex>
 
+#include "data/errors.h"
 #include "data/npy.h"
 #include "data/source.h"
-#include "edgecompress/error.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -32,11 +32,6 @@ struct Archive {
   std::mutex mutex;
 };
 
-[[noreturn]] void fail(const std::string& name, const std::string& what,
-                       const std::string& hint = {}) {
-  throw Error(ExitCode::kData, name + ": " + what, hint);
-}
-
 std::shared_ptr<Archive> open_archive(const std::filesystem::path& path) {
   auto archive = std::make_shared<Archive>();
   archive->path = path;
@@ -47,8 +42,8 @@ std::shared_ptr<Archive> open_archive(const std::filesystem::path& path) {
   zip_error_init_with_code(&error, code);
   const std::string why = zip_error_strerror(&error);
   zip_error_fini(&error);
-  fail(path.string(), "can't be read as an npz archive: " + why,
-       ends_with(path.string(), ".npy") ? R"(a single array is "source": "npy")" : "");
+  data_error(path.string(), "can't be read as an npz archive: " + why,
+             ends_with(path.string(), ".npy") ? R"(a single array is "source": "npy")" : "");
 }
 
 struct Member {
@@ -71,16 +66,16 @@ std::vector<Member> members(const Archive& archive) {
 
 ZipFile open_member(const Archive& archive, zip_uint64_t index, const std::string& name) {
   ZipFile file(zip_fopen_index(archive.zip.get(), index, 0));
-  if (!file) fail(name, zip_strerror(archive.zip.get()));
+  if (!file) data_error(name, zip_strerror(archive.zip.get()));
   return file;
 }
 
 void read_fully(zip_file_t* file, char* to, std::int64_t count, const std::string& name) {
   while (count > 0) {
     const auto got = zip_fread(file, to, count);
-    if (got < 0) fail(name, zip_file_strerror(file));
+    if (got < 0) data_error(name, zip_file_strerror(file));
     if (got == 0)
-      fail(name, "ends before its declared size", "the archive is damaged; write it again");
+      data_error(name, "ends before its declared size", "the archive is damaged; write it again");
     to += got;
     count -= got;
   }
@@ -101,7 +96,8 @@ class StoredMember : public Bytes {
  protected:
   void read_within(std::int64_t offset, char* to, std::int64_t count) const override {
     std::lock_guard<std::mutex> lock(archive_->mutex);
-    if (zip_fseek(file_.get(), offset, SEEK_SET) != 0) fail(name_, zip_file_strerror(file_.get()));
+    if (zip_fseek(file_.get(), offset, SEEK_SET) != 0)
+      data_error(name_, zip_file_strerror(file_.get()));
     read_fully(file_.get(), to, count, name_);
   }
 
@@ -115,20 +111,20 @@ class StoredMember : public Bytes {
 std::shared_ptr<const Bytes> unpack(const Archive& archive, zip_uint64_t index, std::int64_t size,
                                     std::int64_t packed, const std::string& name) {
   if (size / kLargestRatio > packed)
-    fail(name, fmt::format("claims to unpack from {} to {}, which no compression does",
-                           human_bytes(packed), human_bytes(size)));
+    data_error(name, fmt::format("claims to unpack from {} to {}, which no compression does",
+                                 human_bytes(packed), human_bytes(size)));
   if (size > kLargeMember && size / kSuspiciousRatio > packed)
-    fail(name,
-         fmt::format("unpacks from {} to {}: taken for a zip bomb", human_bytes(packed),
-                     human_bytes(size)),
-         "write the archive without compression: numpy.savez");
+    data_error(name,
+               fmt::format("unpacks from {} to {}: taken for a zip bomb", human_bytes(packed),
+                           human_bytes(size)),
+               "write the archive without compression: numpy.savez");
   check_fits_memory(size, name);
   const auto file = open_member(archive, index, name);
   std::vector<char> bytes(size);
   read_fully(file.get(), bytes.data(), size, name);
   char beyond = 0;  // Reaching the end checks the checksum.
   if (zip_fread(file.get(), &beyond, 1) != 0)
-    fail(name, "is damaged: its checksum or its size is wrong", "write the archive again");
+    data_error(name, "is damaged: its checksum or its size is wrong", "write the archive again");
   return memory_bytes(std::move(bytes), name);
 }
 
@@ -138,15 +134,16 @@ NpyArray open_array(const std::shared_ptr<Archive>& archive, const Member& membe
   constexpr auto kNeeded = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
   if (zip_stat_index(archive->zip.get(), member.index, 0, &status) != 0 ||
       (status.valid & kNeeded) != kNeeded)
-    fail(name, "has no complete entry in the archive");
+    data_error(name, "has no complete entry in the archive");
   const auto file_bytes = std::filesystem::file_size(archive->path);
   if (status.comp_size > file_bytes || status.size > INT64_MAX / 2)
-    fail(name, fmt::format("claims {} bytes in an archive of {}", status.comp_size, file_bytes));
+    data_error(name,
+               fmt::format("claims {} bytes in an archive of {}", status.comp_size, file_bytes));
   const auto size = static_cast<std::int64_t>(status.size);
   if (status.comp_method != ZIP_CM_STORE)
     return NpyArray(
         unpack(*archive, member.index, size, static_cast<std::int64_t>(status.comp_size), name));
-  if (status.size != status.comp_size) fail(name, "is stored, but its two sizes differ");
+  if (status.size != status.comp_size) data_error(name, "is stored, but its two sizes differ");
   return NpyArray(std::make_shared<StoredMember>(archive, member.index, size, name));
 }
 
@@ -160,8 +157,8 @@ NpyArray open_key(const std::shared_ptr<Archive>& archive, const std::vector<Mem
                   const std::string& key) {
   for (const auto& member : members)
     if (member.key == key) return open_array(archive, member);
-  fail(archive->path.string(),
-       fmt::format("has no array '{}', it has {}", key, keys_text(members)));
+  data_error(archive->path.string(),
+             fmt::format("has no array '{}', it has {}", key, keys_text(members)));
 }
 
 std::shared_ptr<const Dataset> open_npz(const SourceRequest& request) {
@@ -172,9 +169,9 @@ std::shared_ptr<const Dataset> open_npz(const SourceRequest& request) {
     for (const auto& member : all)
       if (member.key != request.target) keys.push_back(member.key);
     if (keys.size() != 1)
-      fail(request.path.string(),
-           fmt::format("which array is the input? It has {}", keys_text(all)),
-           R"(name it: "inputs": ["images"])");
+      data_error(request.path.string(),
+                 fmt::format("which array is the input? It has {}", keys_text(all)),
+                 R"(name it: "inputs": ["images"])");
   }
   std::vector<NpyArray> inputs;
   for (const auto& key : keys) inputs.push_back(open_key(archive, all, key));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "data/errors.h"
 #include "data/image_transforms.h"
 #include "edgecompress/error.h"
 #include "util/text.h"
@@ -26,11 +27,6 @@ struct TransformKind {
   std::function<Transform(const Json& options, const std::string& pointer, const Layout& layout)>
       make;
 };
-
-[[noreturn]] void recipe_error(const std::string& pointer, const std::string& what,
-                               const std::string& hint = {}) {
-  throw Error(ExitCode::kRecipe, pointer + ": " + what, hint);
-}
 
 Transform plain(const std::string& name, std::function<at::Tensor(const at::Tensor&)> function) {
   Transform transform;

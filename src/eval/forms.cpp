@@ -24,8 +24,8 @@ constexpr double kTolerance = 1e-3;
 constexpr int kWarmUp = 3;  // the first two runs profile and specialise the graph
 // Enough repeats that a quiet moment is among them, few enough for long runs.
 constexpr double kChoiceMs = 200.0;
-constexpr int kMinRepeats = 5;
-constexpr int kMaxRepeats = 200;
+constexpr int kMinChoiceRepeats = 5;
+constexpr int kMaxChoiceRepeats = 200;
 // Forms that are as good as equal must not change places from one measurement to the next.
 constexpr double kNoticeable = 0.98;
 
@@ -106,8 +106,8 @@ void warm_up(RunnableForm& form) {
 bool is_faster(RunnableForm& challenger, RunnableForm& champion) {
   double challenger_ms = challenger.time_ms(), champion_ms = champion.time_ms();
   double total_ms = challenger_ms + champion_ms;
-  for (int repeat = 1; repeat < kMaxRepeats; ++repeat) {
-    if (repeat >= kMinRepeats && total_ms >= kChoiceMs) break;
+  for (int repeat = 1; repeat < kMaxChoiceRepeats; ++repeat) {
+    if (repeat >= kMinChoiceRepeats && total_ms >= kChoiceMs) break;
     const bool is_champion_first = repeat % 2 == 0;
     for (const bool is_champion : {is_champion_first, !is_champion_first}) {
       const double time_ms = (is_champion ? champion : challenger).time_ms();

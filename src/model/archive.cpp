@@ -27,8 +27,8 @@ constexpr std::uint64_t kMaxExpansion = 200;
 constexpr std::uint64_t kAlwaysAllowed = std::uint64_t{256} << 20;
 constexpr zip_int64_t kMaxEntries = 1'000'000;
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what,
-                       const std::string& hint = kExportHint) {
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what,
+                         const std::string& hint = kExportHint) {
   throw Error(ExitCode::kModel, path.string() + ": " + what, hint);
 }
 
@@ -110,11 +110,11 @@ class Archive {
     int code = 0;
     archive_.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
     if (!archive_) {
-      fail(path, "a zip archive that is cut off or damaged: its table of contents can't be read",
-           "copy or download the file again, and compare its size");
+      refuse(path, "a zip archive that is cut off or damaged: its table of contents can't be read",
+             "copy or download the file again, and compare its size");
     }
     const auto count = zip_get_num_entries(archive_.get(), 0);
-    if (count > kMaxEntries) fail(path, "an archive of " + std::to_string(count) + " entries");
+    if (count > kMaxEntries) refuse(path, "an archive of " + std::to_string(count) + " entries");
     for (zip_int64_t i = 0; i < count; ++i) {
       zip_stat_t stat;
       if (zip_stat_index(archive_.get(), static_cast<zip_uint64_t>(i), 0, &stat) != 0) continue;
@@ -185,31 +185,31 @@ std::string first_class(const std::string& pickle) {
   const auto name = first_class(archive.read("data.pkl", 1 << 16));
   if (name.empty() || starts_with(name, "collections.") || starts_with(name, "torch._utils.") ||
       name == "torch.FloatStorage") {
-    fail(path, "a state_dict or tensors written by torch.save: weights without the network");
+    refuse(path, "a state_dict or tensors written by torch.save: weights without the network");
   }
-  fail(path, "a Python object of class " + name +
-                 " pickled by torch.save: only Python that has this class can load it");
+  refuse(path, "a Python object of class " + name +
+                   " pickled by torch.save: only Python that has this class can load it");
 }
 
 [[noreturn]] void blame_contents(const std::filesystem::path& path, const Archive& archive) {
   if (archive.has("bytecode.pkl")) {
-    fail(path, "a lite-interpreter model: it holds bytecode only, which can't be compressed");
+    refuse(path, "a lite-interpreter model: it holds bytecode only, which can't be compressed");
   }
   if (archive.has("data.pkl")) blame_pickle(path, archive);
   const auto any = [&](const auto& test) {
     return std::any_of(archive.names().begin(), archive.names().end(), test);
   };
   if (any([](const std::string& name) { return ends_with(name, ".npy"); })) {
-    fail(path, "a NumPy npz file: arrays without a network");
+    refuse(path, "a NumPy npz file: arrays without a network");
   }
   if (any([](const std::string& name) {
         return ends_with(name, "archive_format") ||
                starts_with(name, "serialized_exported_program");
       })) {
-    fail(path, "a torch.export program, not TorchScript");
+    refuse(path, "a torch.export program, not TorchScript");
   }
   const auto first = archive.names().empty() ? "nothing" : archive.names().front();
-  fail(path, "a zip archive, but not of a TorchScript model (it holds " + first + ")");
+  refuse(path, "a zip archive, but not of a TorchScript model (it holds " + first + ")");
 }
 
 void check_version(const std::filesystem::path& path, const Archive& archive) {
@@ -217,11 +217,11 @@ void check_version(const std::filesystem::path& path, const Archive& archive) {
     const auto text = archive.read(record, 20);
     const auto version = std::strtoull(text.c_str(), nullptr, 10);
     if (version > caffe2::serialize::kMaxSupportedFileFormatVersion) {
-      fail(path,
-           "written in TorchScript format " + std::to_string(version) + "; LibTorch " +
-               TORCH_VERSION + " reads up to " +
-               std::to_string(caffe2::serialize::kMaxSupportedFileFormatVersion),
-           "save it with an older PyTorch, or build edgecompress with a newer LibTorch");
+      refuse(path,
+             "written in TorchScript format " + std::to_string(version) + "; LibTorch " +
+                 TORCH_VERSION + " reads up to " +
+                 std::to_string(caffe2::serialize::kMaxSupportedFileFormatVersion),
+             "save it with an older PyTorch, or build edgecompress with a newer LibTorch");
     }
   }
 }
@@ -232,26 +232,26 @@ void check_torchscript_archive(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) {
-    fail(path, "there is no such model file", "check the path");
+    refuse(path, "there is no such model file", "check the path");
   }
   if (!std::filesystem::is_regular_file(status)) {
-    fail(path, "not a file", "give the TorchScript file itself");
+    refuse(path, "not a file", "give the TorchScript file itself");
   }
   const auto bytes = first_bytes(path);
   const auto file_size = std::filesystem::file_size(path, error);
-  if (bytes.empty()) fail(path, "empty, or it can't be read", "check its size and permissions");
+  if (bytes.empty()) refuse(path, "empty, or it can't be read", "check its size and permissions");
   if (!has_at(bytes, 0, "PK")) {
     const auto looks = looks_like(bytes);
-    fail(path, "not a TorchScript archive but " + looks.what, looks.hint);
+    refuse(path, "not a TorchScript archive but " + looks.what, looks.hint);
   }
   const Archive archive(path);
   if (archive.unpacked_bytes() / kMaxExpansion > file_size &&
       archive.unpacked_bytes() > kAlwaysAllowed) {
-    fail(path,
-         "unpacks to " + human_bytes(static_cast<std::int64_t>(archive.unpacked_bytes())) +
-             " from " + human_bytes(static_cast<std::int64_t>(file_size)) +
-             ", which no network does",
-         "get the file from its source again");
+    refuse(path,
+           "unpacks to " + human_bytes(static_cast<std::int64_t>(archive.unpacked_bytes())) +
+               " from " + human_bytes(static_cast<std::int64_t>(file_size)) +
+               ", which no network does",
+           "get the file from its source again");
   }
   if (!archive.has_folder("code") || !archive.has("constants.pkl")) blame_contents(path, archive);
   check_version(path, archive);

@@ -51,14 +51,12 @@ class Folder {
   /// "" if the batch norm can be folded.
   std::string obstacle(const Layer& norm) const {
     const Node* node = norm.node;
-    if (node->kind().toQualString() != std::string("aten::batch_norm"))
-      return "it is not a batch norm op";
+    if (op_of(node) != "aten::batch_norm") return "it is not a batch norm op";
     if (!statistics_are_stored(node)) return "its statistics are not stored tensors";
     if (!runs_in_eval_mode(node)) return "it uses the statistics of the batch";
     const auto before = layers_.find(node->input(0)->node());
     if (before == layers_.end() || !takes_batch_norm(before->second)) {
-      return std::string("it follows ") + node->input(0)->node()->kind().toQualString() +
-             ", not a convolution or linear layer";
+      return "it follows " + op_of(node->input(0)->node()) + ", not a convolution or linear layer";
     }
     return obstacle(norm, before->second);
   }
@@ -144,7 +142,7 @@ class Folder {
   }
 
   static bool takes_batch_norm(const Layer& layer) {
-    const std::string op = layer.node->kind().toQualString();
+    const std::string op = op_of(layer.node);
     return op.rfind("aten::", 0) == 0 &&
            (layer.kind == LayerKind::kConv || layer.kind == LayerKind::kConvTransposed ||
             layer.kind == LayerKind::kLinear);

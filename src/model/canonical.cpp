@@ -45,7 +45,7 @@ std::string source_of(const Node* node) {
     const std::string& file = std::get<0>(*place);
     if (!file.empty()) return file + ":" + std::to_string(std::get<1>(*place));
   }
-  return node->kind().toQualString();
+  return op_of(node);
 }
 
 std::vector<Node*> all_nodes(Block* block) {
@@ -68,7 +68,7 @@ void drop_unused_questions(Block* block) {
       "aten::is_grad_enabled", "aten::is_autocast_enabled", "aten::is_autocast_cpu_enabled",
       "aten::is_scripting"};
   for (Node* node : all_nodes(block)) {
-    if (questions.count(node->kind().toQualString()) > 0 && !node->hasUses()) node->destroy();
+    if (questions.count(op_of(node)) > 0 && !node->hasUses()) node->destroy();
   }
 }
 

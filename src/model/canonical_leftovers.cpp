@@ -2,6 +2,7 @@
 #include <string>
 
 #include "model/canonical_steps.h"
+#include "model/layers.h"
 
 namespace edgecompress::canonical {
 
@@ -29,8 +30,7 @@ std::string obstacle(const Node* node) {
   }
   const auto* schema = node->maybeSchema();
   if (!schema || !schema->is_mutable() || node->kind() == c10::aten::batch_norm) return "";
-  return std::string(node->kind().toQualString()) +
-         " writes to memory that is read elsewhere, so it stays in place";
+  return op_of(node) + " writes to memory that is read elsewhere, so it stays in place";
 }
 
 }  // namespace

@@ -128,8 +128,7 @@ class MemorySets {
 
   void join_views(Node* node, const c10::FunctionSchema& schema) {
     // Dropout that is switched off returns its input, whatever its schema says.
-    const bool may_be_identity =
-        std::string(node->kind().toQualString()).find("dropout") != std::string::npos;
+    const bool may_be_identity = op_of(node).find("dropout") != std::string::npos;
     for (std::size_t out = 0; out < node->outputs().size(); ++out) {
       const Value* output = node->outputs()[out];
       const bool is_container = !output->type()->isSubtypeOf(*c10::TensorType::get());
@@ -164,7 +163,7 @@ class MemorySets {
 };
 
 bool is_inplace(const Node* node) {
-  const std::string op = node->kind().toQualString();
+  const std::string op = op_of(node);
   if (!node->kind().is_aten() || op.back() != '_' || ends_with(op, "__")) return false;
   if (op == "aten::set_" || op == "aten::resize_" || op == "aten::resize_as_") return false;
   const auto* schema = node->maybeSchema();
@@ -214,7 +213,7 @@ bool is_private(const Node* node, MemorySets& memory) {
 
 /// The functional op on the same inputs, inserted before `node`; null if there is none.
 Node* insert_functional(torch::jit::Graph& graph, Node* node) {
-  std::string name = node->kind().toQualString();
+  std::string name = op_of(node);
   name.pop_back();
   Node* functional = graph.create(c10::Symbol::fromQualString(name), node->inputs());
   functional->setSourceRange(node->sourceRange())->insertBefore(node);

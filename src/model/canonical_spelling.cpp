@@ -15,8 +15,6 @@ using torch::jit::Value;
 
 namespace {
 
-std::string op_of(const Node* node) { return node->kind().toQualString(); }
-
 /// The tensor behind a value that is an attribute or a constant.
 std::optional<at::Tensor> tensor_behind(const Draft& draft, const Value* value) {
   const auto held = draft.held_by(value);

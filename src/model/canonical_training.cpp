@@ -46,7 +46,7 @@ bool restore_training(Draft& draft) {
     if (!flag->toBool()) {
       node->replaceInput(*index, training);
     } else if (!keeps_no_statistics(node)) {
-      draft.not_canonical(source_of(node), std::string(node->kind().toQualString()) +
+      draft.not_canonical(source_of(node), op_of(node) +
                                                " always runs in training mode: the model was "
                                                "traced or saved that way");
     }

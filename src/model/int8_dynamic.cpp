@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include "edgecompress/error.h"
+#include "model/layers.h"
 
 namespace edgecompress {
 
@@ -12,8 +13,6 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 namespace {
-
-std::string op_of(const Node* node) { return node->kind().toQualString(); }
 
 bool is_float_tensor(const c10::IValue& value) {
   return value.isTensor() && value.toTensor().defined() &&

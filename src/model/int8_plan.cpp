@@ -5,14 +5,14 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "model/layers.h"
+
 namespace edgecompress {
 
 using torch::jit::Node;
 using torch::jit::Value;
 
 namespace {
-
-std::string op_of(const Node* node) { return node->kind().toQualString(); }
 
 /// Ops whose INT8 kernel keeps scale and zero point, or has fixed ones (hardsigmoid, tanh).
 bool has_same_kernel(const Node* node) {
@@ -110,16 +110,6 @@ bool clamps_at_zero(const Node* node) {
   return op == "aten::clamp_min" && is_zero(argument(node, "min"));
 }
 
-/// An in-place op would change a copy of an INT8 value, not the value.
-bool is_written(const Value* value) {
-  return std::any_of(value->uses().begin(), value->uses().end(), [](const torch::jit::Use& use) {
-    const auto* schema = use.user->maybeSchema();
-    if (!schema || use.offset >= schema->arguments().size()) return false;
-    const auto* alias = schema->arguments()[use.offset].alias_info();
-    return alias && alias->isWrite();
-  });
-}
-
 Node* fused_activation(const Node* node) {
   const Value* output = node->outputs()[0];
   if (output->uses().size() != 1) return nullptr;
@@ -158,10 +148,10 @@ std::vector<std::int64_t> spread(const c10::IValue& value, std::size_t rank) {
   return list;
 }
 
-class Planner {
+class Int8Planner {
  public:
-  Planner(Model& model, const LayerFilter& filter,
-          const std::function<bool(const Value*)>& has_range)
+  Int8Planner(Model& model, const LayerFilter& filter,
+              const std::function<bool(const Value*)>& has_range)
       : model_(model), has_range_(has_range) {
     for (Layer& layer : find_layers(model)) {
       if (layer.bias && model.attribute(*layer.bias).isNone()) layer.bias.reset();
@@ -334,7 +324,7 @@ class Planner {
 
 Int8Plan plan_static_int8(Model& model, const LayerFilter& filter,
                           const std::function<bool(const Value*)>& has_range) {
-  return Planner(model, filter, has_range).run();
+  return Int8Planner(model, filter, has_range).run();
 }
 
 }  // namespace edgecompress

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "edgecompress/error.h"
+#include "model/layers.h"
 
 namespace edgecompress {
 
@@ -16,8 +17,6 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 namespace {
-
-std::string op_of(const Node* node) { return node->kind().toQualString(); }
 
 /// Ops that only ask about a tensor and take INT8 ones too.
 bool asks_for_shape(const Node* node) {

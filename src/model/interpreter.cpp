@@ -13,7 +13,6 @@
 #include "model/model.h"
 
 namespace edgecompress {
-namespace {
 
 using c10::IValue;
 using torch::jit::Block;
@@ -22,6 +21,8 @@ using torch::jit::Node;
 using torch::jit::Stack;
 using torch::jit::Value;
 namespace prim = c10::prim;
+
+namespace interpreter {
 
 enum class StepKind {
   kOperator,
@@ -272,11 +273,11 @@ class Frame {
   const NodeObserver& observer_;
 };
 
-}  // namespace
+}  // namespace interpreter
 
 struct Interpreter::Plan {
   IValue self;
-  BlockPlan block;
+  interpreter::BlockPlan block;
   std::vector<std::pair<std::size_t, IValue>> constants;
   std::size_t slot_count = 0;
 };
@@ -285,7 +286,7 @@ Interpreter::Interpreter(const Model& model)
     : Interpreter(model.graph(), model.module()._ivalue()) {}
 
 Interpreter::Interpreter(const Graph& graph, IValue self) : plan_(std::make_unique<Plan>()) {
-  Planner planner;
+  interpreter::Planner planner;
   plan_->self = std::move(self);
   plan_->block = planner.plan_block(graph.block());
   plan_->constants = planner.take_constants();
@@ -299,7 +300,7 @@ std::vector<IValue> Interpreter::run(const std::vector<IValue>& inputs,
   const auto& slots = plan_->block.inputs;
   TORCH_CHECK(inputs.size() + 1 == slots.size(), "the model takes ", slots.size() - 1,
               " inputs, not ", inputs.size());
-  Frame frame(plan_->slot_count, plan_->constants, observer);
+  interpreter::Frame frame(plan_->slot_count, plan_->constants, observer);
   frame.set(slots[0], plan_->self);
   for (std::size_t i = 0; i < inputs.size(); ++i) frame.set(slots[i + 1], inputs[i]);
   frame.run_block(plan_->block);

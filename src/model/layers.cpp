@@ -141,7 +141,7 @@ std::optional<std::string> direct_attribute(const Node* node, const std::string&
 }
 
 std::optional<std::string> weight_of(const Node* node) {
-  const std::string op = node->kind().toQualString();
+  const std::string op = op_of(node);
   if (op == "aten::addmm") return direct_attribute(node, "mat2");
   if (!is_matmul(op)) return direct_attribute(node, "weight");
   for (const char* argument : {"other", "mat2", "batch2", "self"}) {
@@ -151,7 +151,7 @@ std::optional<std::string> weight_of(const Node* node) {
 }
 
 Layer describe(Node* node, LayerKind kind, const WeightValues& weight_values, std::size_t number) {
-  const std::string op = node->kind().toQualString();
+  const std::string op = op_of(node);
   Layer layer;
   layer.node = node;
   layer.kind = kind;
@@ -181,7 +181,7 @@ void find_layers_in(torch::jit::Block* block, WeightValues& weight_values,
   for (Node* node : block->nodes()) {
     for (torch::jit::Block* nested : node->blocks()) find_layers_in(nested, weight_values, layers);
     if (weight_values.add(node) || node->kind().is_prim()) continue;
-    const std::string op = node->kind().toQualString();
+    const std::string op = op_of(node);
     const auto kind = kinds_by_op().find(op);
     const bool is_known = kind != kinds_by_op().end();
     if (!is_known && !reads_weight(node, weight_values)) continue;
@@ -225,6 +225,17 @@ std::vector<Layer> find_layers(const Model& model) {
   std::vector<Layer> layers;
   find_layers_in(model.module().get_method("forward").graph()->block(), weight_values, layers);
   return layers;
+}
+
+std::string op_of(const Node* node) { return node->kind().toQualString(); }
+
+bool is_written(const Value* value) {
+  return std::any_of(value->uses().begin(), value->uses().end(), [](const torch::jit::Use& use) {
+    const auto* schema = use.user->maybeSchema();
+    if (!schema || use.offset >= schema->arguments().size()) return false;
+    const auto* alias = schema->arguments()[use.offset].alias_info();
+    return alias && alias->isWrite();
+  });
 }
 
 std::string attribute_path(const Value* value) {

@@ -46,6 +46,11 @@ struct Layer {
 /// attributes with activations, and every convolution, linear, norm, embedding and RNN.
 std::vector<Layer> find_layers(const Model& model);
 
+/// The operator's full name: "aten::conv2d".
+std::string op_of(const torch::jit::Node* node);
+/// Whether an operator writes into the value in place.
+bool is_written(const torch::jit::Value* value);
+
 /// Dotted attribute path of a value that is a chain of GetAttr from `self`, or "" if it is not.
 std::string attribute_path(const torch::jit::Value* value);
 /// The int, bool, double, list, string, tensor or None that a constant value holds; lists that are

@@ -149,7 +149,7 @@ const std::map<std::string, MacRule>& rules() {
 }
 
 bool has_packed_weight(const Node* node) {
-  const std::string op = node->kind().toQualString();
+  const std::string op = op_of(node);
   return (starts_with(op, "quantized::conv") || starts_with(op, "quantized::linear")) &&
          node->inputs().size() > 1 && node->outputs().size() == 1 &&
          node->input(1)->type()->cast<c10::ClassType>() &&
@@ -157,7 +157,7 @@ bool has_packed_weight(const Node* node) {
 }
 
 std::int64_t macs_of(const Node& node, Values inputs, Values outputs) {
-  const std::string op = node.kind().toQualString();
+  const std::string op = op_of(&node);
   if (has_packed_weight(&node)) return quantized_macs(op, inputs, outputs);
   const auto rule = rules().find(op);
   return rule == rules().end() ? 0 : rule->second(op, inputs, outputs);
@@ -181,7 +181,7 @@ std::vector<NodeMacs> count_macs(const Model& model, const std::vector<at::Tenso
       result[place->second].macs += macs;
       return;
     }
-    const std::string op = node.kind().toQualString();
+    const std::string op = op_of(&node);
     const auto layer = layer_names.find(&node);
     std::string name = layer != layer_names.end()
                            ? layer->second

@@ -4,6 +4,8 @@
 #include <set>
 #include <string>
 
+#include "model/layers.h"
+
 namespace edgecompress::canonical {
 
 using torch::jit::Node;
@@ -27,7 +29,7 @@ bool reads_metadata(const Node* node) {
       "prim::is_sparse",  "prim::is_quantized", "prim::is_mkldnn",     "prim::requires_grad",
       "prim::isinstance", "prim::is_nested",    "aten::is_cuda",       "aten::element_size",
       "aten::get_device", "aten::result_type"};
-  return ops.count(node->kind().toQualString()) > 0;
+  return ops.count(op_of(node)) > 0;
 }
 
 /// Ops whose output's shape hangs on the numbers in their inputs.
@@ -36,7 +38,7 @@ bool has_data_shaped_output(const Node* node) {
       "aten::nonzero",  "aten::masked_select",      "aten::unique_dim", "aten::_unique2",
       "aten::_unique",  "aten::unique_consecutive", "aten::argwhere",   "aten::repeat_interleave",
       "aten::bincount", "aten::nonzero_numpy",      "aten::histogram"};
-  const std::string op = node->kind().toQualString();
+  const std::string op = op_of(node);
   return ops.count(op) > 0 || (op == "aten::where" && node->inputs().size() == 1);
 }
 
@@ -50,14 +52,8 @@ bool may_hold_tensor(const Value* value) {
 }
 
 /// A list or dictionary that is written to after it is made: its node tells only half.
-bool is_written(const Value* value) {
-  if (value->type()->isSubtypeOf(*c10::TensorType::get())) return false;
-  return std::any_of(value->uses().begin(), value->uses().end(), [](const torch::jit::Use& use) {
-    const auto* schema = use.user->maybeSchema();
-    if (!schema || use.offset >= schema->arguments().size()) return false;
-    const auto* alias = schema->arguments()[use.offset].alias_info();
-    return alias && alias->isWrite();
-  });
+bool is_written_collection(const Value* value) {
+  return !value->type()->isSubtypeOf(*c10::TensorType::get()) && is_written(value);
 }
 
 bool is_transparent(const Node* node) {
@@ -93,7 +89,8 @@ Dependence StaticValues::compute(const Value* value, bool is_metadata) {
     default:
       break;
   }
-  if (!node->blocks().empty() || !is_transparent(node) || is_written(value)) return kOnData;
+  if (!node->blocks().empty() || !is_transparent(node) || is_written_collection(value))
+    return kOnData;
   if (reads_metadata(node)) return of_inputs(node, /*is_metadata=*/true);
   if (is_tensor && is_metadata) {
     if (has_data_shaped_output(node) || data_shaped_.count(node) > 0) return kOnData;

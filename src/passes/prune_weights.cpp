@@ -57,14 +57,14 @@ struct Cut {
   std::int64_t ties = 0;
 };
 
-struct Target {
+struct PrunedWeight {
   std::string layer, weight;
   at::Tensor tensor;  // float32, contiguous, a copy
   std::int64_t zeros_before = 0, zeros_after = 0;
 };
 
-std::vector<Target> find_targets(Model& model, const LayerFilter& filter) {
-  std::vector<Target> targets;
+std::vector<PrunedWeight> find_prunable(Model& model, const LayerFilter& filter) {
+  std::vector<PrunedWeight> targets;
   std::set<std::string> seen;  // shared weights are one
   const auto add = [&](const Layer& layer, const std::string& weight) {
     if (!seen.insert(weight).second) return;
@@ -94,7 +94,7 @@ std::vector<Target> find_targets(Model& model, const LayerFilter& filter) {
 }
 
 /// The cut that takes the round(ratio n) smallest magnitudes of targets [first, last).
-Cut cut_at_ratio(const std::vector<Target>& targets, std::size_t first, std::size_t last,
+Cut cut_at_ratio(const std::vector<PrunedWeight>& targets, std::size_t first, std::size_t last,
                  double ratio) {
   std::vector<float> magnitudes;
   for (std::size_t i = first; i < last; ++i) {
@@ -114,7 +114,7 @@ Cut cut_at_ratio(const std::vector<Target>& targets, std::size_t first, std::siz
 }
 
 /// Applies the cut; `cut.ties` counts down, so that ties go by index over several targets too.
-void prune(Target& target, Cut& cut) {
+void prune(PrunedWeight& target, Cut& cut) {
   float* values = target.tensor.data_ptr<float>();
   for (std::int64_t i = 0; i < target.tensor.numel(); ++i) {
     const float magnitude = std::abs(values[i]);
@@ -130,7 +130,7 @@ class PruneWeights : public Pass {
       : options_(options), filter_(options.include, options.exclude) {}
 
   PassResult run(Model& model, PassContext& context) override {
-    std::vector<Target> targets = find_targets(model, filter_);
+    std::vector<PrunedWeight> targets = find_prunable(model, filter_);
     if (context.progress)
       context.progress->begin("prune", static_cast<std::int64_t>(targets.size()));
     const bool is_global = options_.scope == "global" && !options_.threshold;
@@ -150,11 +150,11 @@ class PruneWeights : public Pass {
   }
 
  private:
-  static PassResult store(Model& model, const std::vector<Target>& targets) {
+  static PassResult store(Model& model, const std::vector<PrunedWeight>& targets) {
     PassResult result;
     std::int64_t weights = 0, zeros = 0, pruned = 0;
     Json layers = Json::array();
-    for (const Target& target : targets) {
+    for (const PrunedWeight& target : targets) {
       const std::int64_t size = target.tensor.numel();
       weights += size;
       zeros += target.zeros_after;

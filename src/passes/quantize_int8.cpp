@@ -23,6 +23,7 @@
 #include "model/int8_dynamic.h"
 #include "model/int8_rewrite.h"
 #include "model/interpreter.h"
+#include "model/layers.h"
 #include "model/observer.h"
 #include "passes/pass.h"
 #include "train/layout.h"
@@ -125,8 +126,7 @@ class Calibration {
     for (const auto& [value, observer] : observers_) {
       if (observer.is_finite()) continue;
       throw Error(ExitCode::kData,
-                  "calibration: the values after " +
-                      std::string(value->node()->kind().toQualString()) + " are not finite",
+                  "calibration: the values after " + op_of(value->node()) + " are not finite",
                   "look for NaN in the data or for weights that overflow");
     }
   }

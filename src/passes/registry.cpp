@@ -1,6 +1,7 @@
 #include "passes/registry.h"
 
 #include "edgecompress/error.h"
+#include "passes/catalogue.h"
 
 namespace edgecompress {
 

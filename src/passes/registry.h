@@ -10,6 +10,5 @@ namespace edgecompress {
 const std::vector<PassSpec>& pass_registry();
 /// Throws Error(kInternal) if there is none of that name (recipes are checked before).
 const PassSpec& find_pass(const std::string& name);
-PassCatalogue pass_catalogue();
 
 }  // namespace edgecompress

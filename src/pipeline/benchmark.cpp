@@ -14,8 +14,8 @@
 namespace edgecompress {
 namespace {
 
-std::string table_of(const std::vector<std::string>& models,
-                     const std::vector<Evaluation>& evaluations) {
+std::string latency_table(const std::vector<std::string>& models,
+                          const std::vector<Evaluation>& evaluations) {
   using Align = Table::Align;
   Table table({"model", "median", "p10", "p90", "speed-up", "form", "file", "zipped", "parameters",
                "memory"},
@@ -62,7 +62,7 @@ Outcome benchmark_command(const BenchmarkRequest& request, Progress& progress) {
     json["models"].push_back(
         {{"model", request.models[i]}, {"evaluation", to_json(evaluations[i])}});
   }
-  std::string text = table_of(request.models, evaluations);
+  std::string text = latency_table(request.models, evaluations);
   text += fmt::format("\nbatch {}, {} threads, {} repeats in turn after {} warm-up, {}\n",
                       spec.batch_size, spec.threads, latencies[0].repeats, spec.warm_up,
                       describe_environment().cpu);

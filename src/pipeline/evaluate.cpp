@@ -7,7 +7,7 @@
 
 #include "eval/size.h"
 #include "model/model.h"
-#include "passes/registry.h"
+#include "passes/catalogue.h"
 #include "pipeline/commands.h"
 #include "pipeline/measure.h"
 #include "pipeline/preparation.h"

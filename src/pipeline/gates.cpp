@@ -13,17 +13,17 @@ namespace edgecompress {
 namespace {
 
 /// A quantity a gate bounds, and how it was come by.
-struct Finding {
+struct Measured {
   double value = std::numeric_limits<double>::quiet_NaN();
   std::string note;
 };
 
-Finding drop_of_scores(const Score& before, const Score& after) {
+Measured drop_of_scores(const Score& before, const Score& after) {
   return {accuracy_drop(before, after), fmt::format("on {}, {}", after.data, after.metric)};
 }
 
 /// How far the outputs are from the original's; the original itself has no Fidelity.
-Finding drop_of_fidelity(const std::optional<Fidelity>& before, const Fidelity& after) {
+Measured drop_of_fidelity(const std::optional<Fidelity>& before, const Fidelity& after) {
   if (after.top1_agreement) {
     const double agreed = before && before->top1_agreement ? *before->top1_agreement : 1;
     return {agreed - *after.top1_agreement,
@@ -33,7 +33,7 @@ Finding drop_of_fidelity(const std::optional<Fidelity>& before, const Fidelity& 
           fmt::format("no labels: loss of cosine with the original on {}", after.data)};
 }
 
-Finding find_accuracy_drop(const Evaluation& before, const Evaluation& after, GateScope scope) {
+Measured find_accuracy_drop(const Evaluation& before, const Evaluation& after, GateScope scope) {
   if (scope == GateScope::kRun && before.test && after.test) {
     return drop_of_scores(*before.test, *after.test);
   }
@@ -47,14 +47,14 @@ Finding find_accuracy_drop(const Evaluation& before, const Evaluation& after, Ga
   return {std::numeric_limits<double>::quiet_NaN(), "accuracy was not measured"};
 }
 
-Finding find_size_ratio(const Evaluation& before, const Evaluation& after) {
+Measured find_size_ratio(const Evaluation& before, const Evaluation& after) {
   if (before.size.zipped_bytes <= 0) {
     return {std::numeric_limits<double>::quiet_NaN(), "the size before is unknown"};
   }
   return {static_cast<double>(after.size.zipped_bytes) / before.size.zipped_bytes, "zipped bytes"};
 }
 
-Finding find_speedup(const Evaluation& before, const Evaluation& after) {
+Measured find_speedup(const Evaluation& before, const Evaluation& after) {
   if (!before.speedup || !after.speedup || !after.latency) {
     return {std::numeric_limits<double>::quiet_NaN(),
             "latency was not measured: the shapes of the model's inputs are unknown"};
@@ -70,17 +70,17 @@ std::vector<GateResult> check_gates(const GateSpec& spec, const Evaluation& befo
   std::vector<GateResult> results;
   // Comparisons with NaN are false, so what was not measured is not met.
   if (spec.max_accuracy_drop) {
-    const Finding found = find_accuracy_drop(before, after, scope);
+    const Measured found = find_accuracy_drop(before, after, scope);
     results.push_back({"max_accuracy_drop", *spec.max_accuracy_drop, found.value,
                        found.value <= *spec.max_accuracy_drop, found.note});
   }
   if (spec.max_size_ratio) {
-    const Finding found = find_size_ratio(before, after);
+    const Measured found = find_size_ratio(before, after);
     results.push_back({"max_size_ratio", *spec.max_size_ratio, found.value,
                        found.value <= *spec.max_size_ratio, found.note});
   }
   if (spec.min_speedup) {
-    const Finding found = find_speedup(before, after);
+    const Measured found = find_speedup(before, after);
     results.push_back({"min_speedup", *spec.min_speedup, found.value,
                        found.value >= *spec.min_speedup, found.note});
   }

@@ -41,8 +41,7 @@ std::string int8_modes(LayerKind kind) {
 }
 
 Row row_of(const Model& model, const Layer& layer) {
-  Row row{
-      layer.name, layer.node->kind().toQualString(), {}, 0, std::nullopt, int8_modes(layer.kind)};
+  Row row{layer.name, op_of(layer.node), {}, 0, std::nullopt, int8_modes(layer.kind)};
   for (const std::string& name : layer.weights) {
     const c10::IValue value = model.attribute(name);
     if (value.isTensor()) row.parameters += value.toTensor().numel();
@@ -78,7 +77,7 @@ std::string sizes_text(const std::vector<std::int64_t>& sizes) {
   return fmt::format("{}", fmt::join(sizes, "x"));
 }
 
-std::string table_of(const std::vector<Row>& rows) {
+std::string layer_table(const std::vector<Row>& rows) {
   using Align = Table::Align;
   Table table(
       {"layer", "op", "output", "parameters", "MACs", "INT8"},
@@ -124,7 +123,7 @@ Outcome inspect_command(const InspectRequest& request, Progress&) {
                   {"parameters", size.parameters},
                   {"nonzero_parameters", size.nonzero_parameters}};
   if (!inputs.empty()) json["macs"] = macs;
-  std::string text = table_of(rows);
+  std::string text = layer_table(rows);
   text += fmt::format("\n{} parameters ({} not zero), {} on disk, {} zipped",
                       human_count(size.parameters), human_count(size.nonzero_parameters),
                       human_bytes(size.file_bytes), human_bytes(size.zipped_bytes));

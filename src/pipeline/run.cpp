@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "passes/registry.h"
+#include "passes/catalogue.h"
 #include "pipeline/commands.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
