@@ -10,10 +10,12 @@ add_custom_command(OUTPUT "${edgecompress_catalogue_file}"
                    DEPENDS edgecompress_catalogue VERBATIM)
 
 file(GLOB edgecompress_cli_sources CONFIGURE_DEPENDS src/cli/*.cpp)
+edgecompress_unity_groups(${edgecompress_cli_sources})
 add_library(edgecompress_cli OBJECT ${edgecompress_cli_sources} "${edgecompress_catalogue_file}")
 target_include_directories(edgecompress_cli PUBLIC src)
 target_link_libraries(edgecompress_cli PUBLIC edgecompress_core edgecompress_flags fmt::fmt spdlog::spdlog
                       nlohmann_json::nlohmann_json CLI11::CLI11 ${CMAKE_DL_LIBS})
+set_target_properties(edgecompress_cli PROPERTIES UNITY_BUILD_MODE GROUP)
 target_compile_definitions(edgecompress_cli PRIVATE
   EDGECOMPRESS_LIBRARY="$<TARGET_SONAME_FILE_NAME:edgecompress>")
 

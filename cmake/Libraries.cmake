@@ -1,6 +1,7 @@
 # Two libraries: floors 0-1 (util, recipe, report) know nothing of LibTorch, load in milliseconds and
 # serve --help, validate, schema and passes; floors 2-5 hold everything that touches a network.
 file(GLOB edgecompress_core_sources CONFIGURE_DEPENDS src/util/*.cpp src/recipe/*.cpp src/report/*.cpp)
+edgecompress_unity_groups(${edgecompress_core_sources})
 add_library(edgecompress_core SHARED ${edgecompress_core_sources})
 target_include_directories(edgecompress_core
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
@@ -18,9 +19,10 @@ file(STRINGS src/passes/passes.def edgecompress_pass_lines REGEX "^PASS")
 foreach(line IN LISTS edgecompress_pass_lines)
   string(REGEX REPLACE "^PASS\\(([a-z0-9_]+)\\).*" "\\1" name "${line}")
   list(APPEND edgecompress_passes ${name})
-  list(APPEND edgecompress_sources src/passes/${name}.cpp)
+  list(APPEND edgecompress_sources "${PROJECT_SOURCE_DIR}/src/passes/${name}.cpp")
 endforeach()
-list(APPEND edgecompress_sources src/passes/registry.cpp)
+list(APPEND edgecompress_sources "${PROJECT_SOURCE_DIR}/src/passes/registry.cpp")
+edgecompress_unity_groups(${edgecompress_sources})
 
 add_library(edgecompress SHARED ${edgecompress_sources})
 target_include_directories(edgecompress
@@ -34,6 +36,6 @@ target_precompile_headers(edgecompress PRIVATE <nlohmann/json.hpp> <fmt/format.h
                           <torch/csrc/jit/api/module.h> <torch/csrc/jit/ir/ir.h>)
 
 set_target_properties(edgecompress_core edgecompress PROPERTIES
-  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+  UNITY_BUILD_MODE GROUP VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 target_compile_definitions(edgecompress_core PUBLIC EDGECOMPRESS_VERSION="${PROJECT_VERSION}")
 add_library(edgecompress::edgecompress ALIAS edgecompress)
