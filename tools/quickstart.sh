@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools/install.sh "$@"
-[ -f build/release/build.ninja ] || cmake --preset release >build-release.log 2>&1 || { cat build-release.log; exit 1; }
-rm -f build-release.log
-echo "Building edgecompress (build/release)"
-cmake --build --preset release -- --quiet
+mkdir -p build
+cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
+echo "Building edgecompress in build/release: about two minutes on two cores"
+NINJA_STATUS="[%f/%t, %e s] " cmake --build --preset release
 
 edgecompress=build/release/edgecompress
 "$edgecompress" demo --output out/demo --overwrite
