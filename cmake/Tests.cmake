@@ -2,6 +2,7 @@
 #   label fast    no LibTorch, seconds in all
 #   label torch   everything else
 #   label slow    minutes: end to end, other builds, stock PyTorch
+
 # Each file on its own even in a unity build: helpers of the same name are fine in tests.
 set(CMAKE_UNITY_BUILD OFF)
 
