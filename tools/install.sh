@@ -6,7 +6,8 @@
 set -euo pipefail
 
 build_packages=(g++ cmake ninja-build ccache pkg-config libtorch-dev libcli11-dev libspdlog-dev libfmt-dev
-  nlohmann-json3-dev nettle-dev libzip-dev zlib1g-dev libturbojpeg0-dev libspng-dev)
+  nlohmann-json3-dev nettle-dev libzip-dev zlib1g-dev libturbojpeg0-dev libspng-dev
+  libopenblas0-pthread)  # without it LibTorch brings the reference BLAS, tens of times slower
 test_packages=(libgtest-dev libgmock-dev libvalijson-dev python3-torch python3-torchvision python3-numpy
   python3-brotli)
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <thread>
@@ -16,6 +17,7 @@
 #include "edgecompress/error.h"
 #include "model/torch_compat.h"
 #include "util/cpu.h"
+#include "util/text.h"
 
 namespace edgecompress {
 namespace {
@@ -25,12 +27,6 @@ namespace {
 template <typename Function>
 Function* loaded_symbol(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
-}
-
-std::string text_from(const char* symbol) {
-  auto* function = loaded_symbol<char*()>(symbol);
-  const char* text = function ? function() : nullptr;
-  return text ? text : "";
 }
 
 void choose_quantized_engine() {
@@ -70,14 +66,36 @@ std::string operating_system() {
   return uname(&name) == 0 ? std::string(name.sysname) + " " + name.release : "";
 }
 
-// From the configuration text "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ... Prescott
-// MAX_THREADS=64".
-std::string blas_name() {
-  const auto config = text_from("openblas_get_config");
-  if (config.empty()) return at::hasMKL() ? "MKL" : "unknown";
-  const auto version_end = config.find(' ', config.find(' ') + 1);
-  return config.substr(0, version_end);
-}
+/// Which library float matrix products end in. Another BLAS may be loaded besides, behind LAPACK.
+class BlasLibrary {
+ public:
+  BlasLibrary() {
+    Dl_info symbol{};
+    void* product = dlsym(RTLD_DEFAULT, "sgemm_");
+    if (product == nullptr || dladdr(product, &symbol) == 0) return;
+    handle_ = dlopen(symbol.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    std::error_code error;
+    file_ = std::filesystem::canonical(symbol.dli_fname, error);
+    if (error) file_ = symbol.dli_fname;
+  }
+  ~BlasLibrary() {
+    if (handle_ != nullptr) dlclose(handle_);
+  }
+  BlasLibrary(const BlasLibrary&) = delete;
+  BlasLibrary& operator=(const BlasLibrary&) = delete;
+
+  const std::filesystem::path& file() const { return file_; }
+  /// What a function of this library, or of those that it stands on, says.
+  std::string text_from(const char* name) const {
+    auto* function = handle_ ? reinterpret_cast<char* (*)()>(dlsym(handle_, name)) : nullptr;
+    const char* text = function ? function() : nullptr;
+    return text ? text : "";
+  }
+
+ private:
+  void* handle_ = nullptr;
+  std::filesystem::path file_;
+};
 
 }  // namespace
 
@@ -119,23 +137,47 @@ Environment describe_environment() {
   environment.libtorch_version = TORCH_VERSION;
   environment.quantized_engine = quantized_engine();
   environment.cpu = cpu_name();
-  environment.blas = blas_name();
-  environment.blas_core = text_from("openblas_get_corename");
+  const Blas blas = describe_blas();
+  environment.blas = blas.name;
+  environment.blas_core = blas.core;
   environment.cores = usable_cores();
   environment.threads = at::get_num_threads();
   environment.operating_system = operating_system();
   return environment;
 }
 
-std::string blas_complaint() {
-  const auto used = text_from("openblas_get_corename");
+Blas describe_blas() {
+  const BlasLibrary library;
+  Blas blas;
+  blas.library = library.file();
+  blas.core = library.text_from("openblas_get_corename");
+  // The configuration text: "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ... Prescott MAX_THREADS=64".
+  const auto config = library.text_from("openblas_get_config");
+  const auto file = library.file().filename().string();
+  if (!config.empty()) {
+    blas.name = config.substr(0, config.find(' ', config.find(' ') + 1));
+  } else if (at::hasMKL()) {
+    blas.name = "MKL";
+  } else {
+    // Netlib's own library bears the plain name; every other one has a name of its own.
+    blas.name = starts_with(file, "libblas.so") ? Blas::kReference : file;
+  }
+  return blas;
+}
+
+std::string blas_complaint(const Blas& blas) {
+  if (blas.name == Blas::kReference) {
+    return "float matrix products run on the reference BLAS (" + blas.library +
+           "), tens of times slower than they need be; install OpenBLAS "
+           "(apt-get install libopenblas0-pthread)";
+  }
   const auto best = best_openblas_core();
   const auto same = [](char a, char b) { return std::tolower(a) == std::tolower(b); };
-  if (used.empty() || best.empty() ||
-      std::equal(used.begin(), used.end(), best.begin(), best.end(), same)) {
+  if (blas.core.empty() || best.empty() ||
+      std::equal(blas.core.begin(), blas.core.end(), best.begin(), best.end(), same)) {
     return {};
   }
-  return "OpenBLAS runs its " + used + " kernels, this CPU deserves " + best +
+  return "OpenBLAS runs its " + blas.core + " kernels, this CPU deserves " + best +
          ": float layers are slow; set OPENBLAS_CORETYPE=" + best + " before starting";
 }
 

@@ -23,10 +23,18 @@ std::string quantized_engine();
 /// What ran, for the report.
 Environment describe_environment();
 
-/// "" if the BLAS library uses kernels that fit this CPU, else one sentence that says which it
-/// took, which it should take, and the variable that mends it. See util/cpu.h for how it is
-/// prevented.
-std::string blas_complaint();
+/// The BLAS library that this process's float matrix products end in.
+struct Blas {
+  static constexpr const char* kReference = "reference BLAS";
+  std::string name;     ///< "OpenBLAS 0.3.21", "MKL", kReference, or the library's file name
+  std::string core;     ///< the kernels OpenBLAS chose ("Haswell"); "" for other libraries
+  std::string library;  ///< its file, links followed
+};
+Blas describe_blas();
+
+/// "" if the library and its kernels fit this CPU, else one sentence that says what runs, what
+/// should run, and what mends it. See util/cpu.h for how the wrong kernels are prevented.
+std::string blas_complaint(const Blas& blas);
 
 /// Loads a shared object that registers custom operators. Throws Error(kModel).
 void load_op_library(const std::string& path);

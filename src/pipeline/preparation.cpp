@@ -49,7 +49,7 @@ std::int64_t prepare_process(std::int64_t threads, const std::vector<std::string
                              std::vector<std::string>* notes) {
   initialise_runtime();
   const std::int64_t used = set_threads(threads);
-  const std::string complaint = blas_complaint();
+  const std::string complaint = blas_complaint(describe_blas());
   if (!complaint.empty()) {
     log().warn("{}", complaint);
     if (notes != nullptr) notes->push_back(complaint);

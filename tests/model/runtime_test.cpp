@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "edgecompress/error.h"
+#include "util/cpu.h"
 
 namespace edgecompress {
 namespace {
@@ -39,6 +40,25 @@ TEST(Runtime, DescribesWhatRuns) {
   EXPECT_FALSE(environment.libtorch_version.empty());
   EXPECT_FALSE(environment.blas.empty());
   EXPECT_FALSE(environment.operating_system.empty());
+}
+
+TEST(BlasComplaint, SaysHowToReplaceTheReferenceLibrary) {
+  const std::string complaint =
+      blas_complaint({Blas::kReference, "", "/usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11.0"});
+  EXPECT_NE(complaint.find("blas/libblas.so.3.11.0"), std::string::npos);
+  EXPECT_NE(complaint.find("libopenblas0"), std::string::npos);
+}
+
+TEST(BlasComplaint, NamesTheKernelsThatTheCpuDeserves) {
+  const std::string best = best_openblas_core();
+  if (best.empty()) GTEST_SKIP() << "no kernels are known to be the best for this CPU";
+  EXPECT_EQ(blas_complaint({"OpenBLAS 0.3.21", best, ""}), "");
+  const std::string complaint = blas_complaint({"OpenBLAS 0.3.21", "Prescott", ""});
+  EXPECT_NE(complaint.find("OPENBLAS_CORETYPE=" + best), std::string::npos);
+}
+
+TEST(BlasComplaint, LeavesOtherLibrariesAlone) {
+  EXPECT_EQ(blas_complaint({"libarmpl.so", "", "/opt/libarmpl.so"}), "");
 }
 
 TEST(Runtime, RefusesAnOperatorLibraryThatIsNotThere) {
