@@ -113,8 +113,8 @@ int run_command(int argc, char** argv) {
 
 }  // namespace
 
-void CommandContext::finish(const Outcome& outcome, bool as_json) {
-  result = as_json ? outcome.json : outcome.text;
+void CommandContext::finish(const Outcome& outcome) {
+  result = is_json ? outcome.json : outcome.text;
   if (!result.empty() && result.back() != '\n') result += '\n';
   code = outcome.code;
 }
@@ -125,6 +125,10 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
   command->fallthrough();
   command->footer("Examples:\n" + examples);
   return command;
+}
+
+CLI::Option* add_json_flag(CLI::App& command, CommandContext& context, const std::string& summary) {
+  return command.add_flag("--json", context.is_json, summary);
 }
 
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::string>& inputs) {

@@ -5,7 +5,6 @@ namespace edgecompress {
 
 void add_benchmark(CLI::App& app, CommandContext& context) {
   auto request = std::make_shared<BenchmarkRequest>();
-  auto as_json = std::make_shared<bool>(false);
   CLI::App* command =
       add_command(app, "benchmark", "Time models side by side, repeat by repeat in turn",
                   "  edgecompress benchmark net.pt small/model.pt --input 1x3x224x224\n"
@@ -29,15 +28,9 @@ void add_benchmark(CLI::App& app, CommandContext& context) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   add_op_library_option(*command, request->op_libraries);
-  command->add_flag("--json", *as_json, "Print JSON");
-  command->callback([&context, request, as_json] {
-    context.finish(
-        call_engine(context,
-                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
-                      return engine.benchmark(*request, listener);
-                    }),
-        *as_json);
-  });
+  add_json_flag(*command, context, "Print JSON");
+  command->callback(
+      [&context, request] { call_engine(context, &EdgecompressCommands::benchmark, *request); });
 }
 
 }  // namespace edgecompress

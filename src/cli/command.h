@@ -16,12 +16,13 @@ struct CommandContext {
   bool is_quiet = false;
   bool is_verbose = false;
   std::string log_format = "text";
+  bool is_json = false;  ///< --json of the subcommands that have it
 
   std::string result;  ///< for stdout
   ExitCode code = ExitCode::kDone;
 
   /// Takes over what the engine found.
-  void finish(const Outcome& outcome, bool as_json);
+  void finish(const Outcome& outcome);
 };
 
 void add_run(CLI::App& app, CommandContext& context);
@@ -39,6 +40,7 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
                       const std::string& examples);
 
 /// Options that several subcommands share, spelt and explained alike.
+CLI::Option* add_json_flag(CLI::App& command, CommandContext& context, const std::string& summary);
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::string>& inputs);
 void add_threads_option(CLI::App& command, std::optional<std::int64_t>& threads);
 void add_op_library_option(CLI::App& command, std::vector<std::string>& libraries);

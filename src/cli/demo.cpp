@@ -17,14 +17,8 @@ void add_demo(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(1, 1000));
   add_threads_option(*command, request->threads);
   command->add_flag("--overwrite", request->overwrite, "Replace an earlier demo");
-  command->callback([&context, request] {
-    context.finish(
-        call_engine(context,
-                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
-                      return engine.demo(*request, listener);
-                    }),
-        false);
-  });
+  command->callback(
+      [&context, request] { call_engine(context, &EdgecompressCommands::demo, *request); });
 }
 
 }  // namespace edgecompress

@@ -40,7 +40,7 @@ LogOptions log_options(const CommandContext& context) {
 
 }  // namespace
 
-Outcome call_engine(const CommandContext& context, const EngineCall& call) {
+Outcome with_engine(const CommandContext& context, const EngineCall& call) {
   log_to_stderr(log_options(context));
   const WorkSignals signals;
   const EdgecompressCommands& engine = load_engine();

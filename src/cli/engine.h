@@ -14,6 +14,17 @@ using EngineCall =
 /// Loads the engine and makes the call, with progress shown as fits the terminal and with
 /// interrupts turned into Error(kInterrupted). Throws Error(kInternal) if the engine can't be
 /// loaded.
-Outcome call_engine(const CommandContext& context, const EngineCall& call);
+Outcome with_engine(const CommandContext& context, const EngineCall& call);
+
+/// What the callback of a subcommand does: `command` of the engine, its outcome for the context.
+template <class Request>
+void call_engine(CommandContext& context,
+                 Outcome (*EdgecompressCommands::*command)(const Request&, const ProgressListener&),
+                 const Request& request) {
+  context.finish(with_engine(
+      context, [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
+        return (engine.*command)(request, listener);
+      }));
+}
 
 }  // namespace edgecompress

@@ -5,7 +5,6 @@ namespace edgecompress {
 
 void add_evaluate(CLI::App& app, CommandContext& context) {
   auto request = std::make_shared<EvaluateRequest>();
-  auto as_json = std::make_shared<bool>(false);
   CLI::App* command = add_command(
       app, "evaluate", "Measure a model's accuracy on data, or its fidelity to a reference",
       "  edgecompress evaluate small/model.pt --data recipe.json#test\n"
@@ -28,15 +27,9 @@ void add_evaluate(CLI::App& app, CommandContext& context) {
       ->type_name("MODEL");
   add_threads_option(*command, request->threads);
   add_op_library_option(*command, request->op_libraries);
-  command->add_flag("--json", *as_json, "Print JSON");
-  command->callback([&context, request, as_json] {
-    context.finish(
-        call_engine(context,
-                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
-                      return engine.evaluate(*request, listener);
-                    }),
-        *as_json);
-  });
+  add_json_flag(*command, context, "Print JSON");
+  command->callback(
+      [&context, request] { call_engine(context, &EdgecompressCommands::evaluate, *request); });
 }
 
 }  // namespace edgecompress

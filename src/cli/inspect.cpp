@@ -5,7 +5,6 @@ namespace edgecompress {
 
 void add_inspect(CLI::App& app, CommandContext& context) {
   auto request = std::make_shared<InspectRequest>();
-  auto as_json = std::make_shared<bool>(false);
   CLI::App* command =
       add_command(app, "inspect", "List a model's layers, shapes, parameters and costs",
                   "  edgecompress inspect net.pt --input 1x3x224x224\n"
@@ -13,15 +12,9 @@ void add_inspect(CLI::App& app, CommandContext& context) {
   command->add_option("model", request->model, "TorchScript file")->required()->type_name("MODEL");
   add_input_option(*command, request->inputs);
   add_op_library_option(*command, request->op_libraries);
-  command->add_flag("--json", *as_json, "Print JSON");
-  command->callback([&context, request, as_json] {
-    context.finish(
-        call_engine(context,
-                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
-                      return engine.inspect(*request, listener);
-                    }),
-        *as_json);
-  });
+  add_json_flag(*command, context, "Print JSON");
+  command->callback(
+      [&context, request] { call_engine(context, &EdgecompressCommands::inspect, *request); });
 }
 
 }  // namespace edgecompress

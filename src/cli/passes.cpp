@@ -7,14 +7,13 @@ namespace {
 struct PassesRequest {
   std::string name;
   bool as_markdown = false;
-  bool as_json = false;
 };
 
-std::string list_passes(const PassesRequest& request) {
+std::string list_passes(const PassesRequest& request, bool as_json) {
   const PassCatalogue catalogue =
       request.name.empty() ? known_passes()
                            : PassCatalogue({known_passes().at(request.name, "the command line")});
-  if (request.as_json) return catalogue.to_json().dump(2) + "\n";
+  if (as_json) return catalogue.to_json().dump(2) + "\n";
   return request.as_markdown ? catalogue.markdown() : catalogue.console();
 }
 
@@ -28,8 +27,9 @@ void add_passes(CLI::App& app, CommandContext& context) {
                                   "  edgecompress passes --markdown");
   command->add_option("name", request->name, "Only this pass")->type_name("PASS");
   auto* markdown = command->add_flag("--markdown", request->as_markdown, "Print Markdown tables");
-  command->add_flag("--json", request->as_json, "Print JSON")->excludes(markdown);
-  command->callback([&context, request] { context.result = list_passes(*request); });
+  add_json_flag(*command, context, "Print JSON")->excludes(markdown);
+  command->callback(
+      [&context, request] { context.result = list_passes(*request, context.is_json); });
 }
 
 }  // namespace edgecompress

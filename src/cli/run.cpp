@@ -1,26 +1,9 @@
 #include "cli/catalogue.h"
 #include "cli/command.h"
 #include "cli/engine.h"
-#include "recipe/recipe.h"
+#include "recipe/requested_recipe.h"
 
 namespace edgecompress {
-namespace {
-
-/// A recipe that is wrong is told at once, not after LibTorch was loaded.
-void check_recipe(const RunRequest& request) {
-  if (request.recipe == "-") return;  // can be read only once
-  RecipeOverrides overrides;
-  overrides.model = request.model;
-  overrides.output = request.output;
-  overrides.seed = request.seed;
-  overrides.threads = request.threads;
-  overrides.overwrite = request.overwrite;
-  overrides.set = request.set;
-  load_recipe(request.recipe, known_passes(), overrides);
-}
-
-}  // namespace
-
 void add_run(CLI::App& app, CommandContext& context) {
   auto request = std::make_shared<RunRequest>();
   CLI::App* command = add_command(
@@ -47,13 +30,10 @@ void add_run(CLI::App& app, CommandContext& context) {
   command->add_flag("--dry-run", request->dry_run,
                     "Open and check everything, print the plan, write nothing");
   command->callback([&context, request] {
-    check_recipe(*request);
-    context.finish(
-        call_engine(context,
-                    [&](const EdgecompressCommands& engine, const ProgressListener& listener) {
-                      return engine.run(*request, listener);
-                    }),
-        false);
+    // A recipe that is wrong is told at once, not after LibTorch was loaded. Standard input can be
+    // read only once.
+    if (request->recipe != "-") requested_recipe(*request, known_passes());
+    call_engine(context, &EdgecompressCommands::run, *request);
   });
 }
 

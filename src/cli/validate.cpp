@@ -11,7 +11,6 @@ void add_validate(CLI::App& app, CommandContext& context) {
   struct Request {
     std::string recipe;
     std::vector<std::string> set;
-    bool as_json = false;
   };
   auto request = std::make_shared<Request>();
   CLI::App* command =
@@ -24,12 +23,12 @@ void add_validate(CLI::App& app, CommandContext& context) {
   command->add_option("--set", request->set, "Change one value of the recipe; may be repeated")
       ->type_name("PATH=VALUE")
       ->allow_extra_args(false);
-  command->add_flag("--json", request->as_json, "Print the recipe with every default filled in");
+  add_json_flag(*command, context, "Print the recipe with every default filled in");
   command->callback([&context, request] {
     RecipeOverrides overrides;
     overrides.set = request->set;
     const Recipe recipe = load_recipe(request->recipe, known_passes(), overrides);
-    if (request->as_json) {
+    if (context.is_json) {
       context.result = recipe.resolved.dump(2) + "\n";
       return;
     }

@@ -10,6 +10,7 @@
 #include "pipeline/plan.h"
 #include "pipeline/preparation.h"
 #include "pipeline/runner.h"
+#include "recipe/requested_recipe.h"
 #include "util/file.h"
 #include "util/log.h"
 
@@ -17,17 +18,6 @@ namespace edgecompress {
 namespace {
 
 namespace fs = std::filesystem;
-
-Recipe recipe_of(const RunRequest& request) {
-  RecipeOverrides overrides;
-  overrides.model = request.model;
-  overrides.output = request.output;
-  overrides.seed = request.seed;
-  overrides.threads = request.threads;
-  overrides.overwrite = request.overwrite;
-  overrides.set = request.set;
-  return load_recipe(request.recipe, pass_catalogue(), overrides);
-}
 
 /// The step's own failure, with where to find what was finished before it.
 [[noreturn]] void throw_failure(const std::exception_ptr& failure, const fs::path& folder) {
@@ -54,7 +44,7 @@ Outcome outcome_of(Runner& runner, const fs::path& folder) {
 }  // namespace
 
 Outcome run_command(const RunRequest& request, Progress& progress) {
-  const Recipe recipe = recipe_of(request);
+  const Recipe recipe = requested_recipe(request, pass_catalogue());
   if (request.dry_run) {
     const Preparation preparation = prepare(recipe, request.op_libraries);
     return {ExitCode::kDone, describe_plan(recipe, preparation), recipe.resolved.dump(2)};
