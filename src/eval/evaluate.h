@@ -14,6 +14,8 @@
 
 namespace edgecompress {
 
+class ReferenceOutputs;
+
 /// What is evaluated: a canonical Model, a stored file, a teacher.
 using Forward = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
 
@@ -26,6 +28,11 @@ Score evaluate_score(const Forward& forward, const Dataset& data, std::int64_t b
 /// Outputs against a reference's on the same inputs; labels are not needed. All outputs count for
 /// cosine and SQNR; top-1 agreement looks at the first output if it is [n, classes].
 Fidelity evaluate_fidelity(const Forward& forward, const Forward& reference, const Dataset& data,
+                           std::int64_t batch_size, const std::string& data_name,
+                           Progress& progress);
+/// The same for one of several models that are compared with one reference on the same data in the
+/// same batches.
+Fidelity evaluate_fidelity(const Forward& forward, ReferenceOutputs& reference, const Dataset& data,
                            std::int64_t batch_size, const std::string& data_name,
                            Progress& progress);
 

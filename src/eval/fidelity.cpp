@@ -12,6 +12,7 @@
 #include "edgecompress/error.h"
 #include "eval/checked_forward.h"
 #include "eval/evaluate.h"
+#include "eval/reference_outputs.h"
 
 namespace edgecompress {
 namespace {
@@ -95,6 +96,13 @@ void check_same_shapes(const std::vector<at::Tensor>& outputs,
 Fidelity evaluate_fidelity(const Forward& forward, const Forward& reference, const Dataset& data,
                            std::int64_t batch_size, const std::string& data_name,
                            Progress& progress) {
+  ReferenceOutputs outputs(reference, /*limit_bytes=*/0);
+  return evaluate_fidelity(forward, outputs, data, batch_size, data_name, progress);
+}
+
+Fidelity evaluate_fidelity(const Forward& forward, ReferenceOutputs& reference, const Dataset& data,
+                           std::int64_t batch_size, const std::string& data_name,
+                           Progress& progress) {
   check_not_empty(data, data_name);
   const c10::InferenceMode inference;
   const std::shared_ptr<const Dataset> borrowed(std::shared_ptr<const Dataset>(), &data);
@@ -105,7 +113,7 @@ Fidelity evaluate_fidelity(const Forward& forward, const Forward& reference, con
   for (Batch batch; loader.next(batch);) {
     origin.size = batch.size;
     const std::vector<at::Tensor> outputs = run_checked(forward, batch, origin);
-    const std::vector<at::Tensor> references = run_checked(reference, batch, origin);
+    const std::vector<at::Tensor> references = reference.of(batch, origin);
     check_same_shapes(outputs, references);
     sums.add(outputs, references, batch.size);
     origin.first += batch.size;

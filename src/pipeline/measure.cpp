@@ -71,7 +71,8 @@ Measurer::Measurer(std::filesystem::path original, std::vector<InputSpec> inputs
       data_(data),
       spec_(std::move(spec)),
       progress_(progress),
-      original_forward_(forward_of(load_as_stored(original_))) {
+      original_forward_(forward_of(load_as_stored(original_))),
+      original_outputs_(original_forward_) {
   if (data_.for_choices()) {
     fidelity_data_ = data_.for_choices();
     fidelity_batch_ = data_.for_choices_batch();
@@ -126,7 +127,7 @@ Evaluation Measurer::measure_step(const std::filesystem::path& file, const Model
   const Forward forward = forward_of(load_as_stored(file));
   Evaluation evaluation = measure_common(file, model, forward);
   if (fidelity_data_) {
-    evaluation.fidelity = evaluate_fidelity(forward, original_forward_, *fidelity_data_,
+    evaluation.fidelity = evaluate_fidelity(forward, original_outputs_, *fidelity_data_,
                                             fidelity_batch_, fidelity_name_, progress_);
   }
   if (!inputs_.empty()) {

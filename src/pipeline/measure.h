@@ -9,6 +9,7 @@
 
 #include "data/dataset.h"
 #include "eval/evaluate.h"
+#include "eval/reference_outputs.h"
 #include "model/model.h"
 #include "recipe/recipe.h"
 #include "report/report.h"
@@ -49,6 +50,7 @@ class Measurer {
   EvaluationSpec spec_;
   Progress& progress_;
   Forward original_forward_;
+  ReferenceOutputs original_outputs_;  ///< on the fidelity data
   std::shared_ptr<const Dataset> fidelity_data_;
   std::int64_t fidelity_batch_ = 1;
   std::string fidelity_name_;

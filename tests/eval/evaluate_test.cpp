@@ -9,6 +9,7 @@
 
 #include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
+#include "eval/reference_outputs.h"
 #include "model/model.h"
 
 namespace edgecompress {
@@ -133,6 +134,43 @@ TEST(EvaluateFidelity, TakesOutputsWithoutClassScoresAndOfSeveralTensors) {
   const Fidelity fidelity = evaluate_fidelity(recurrent, recurrent, data, 3, "test", progress);
   EXPECT_DOUBLE_EQ(fidelity.cosine, 1.0);
   EXPECT_EQ(fidelity.top1_agreement, std::nullopt);
+}
+
+TEST(EvaluateFidelity, IsTheSameWhetherTheReferenceIsKeptOrRunsAgain) {
+  constexpr std::int64_t kSamples = 10, kBatch = 4, kBatches = 3;
+  constexpr std::int64_t kSampleBytes = 3 * sizeof(float);
+  at::manual_seed(1);
+  const TensorDataset data({at::randn({kSamples, 3})});
+  int step = 0;
+  const auto noisy = [&](const std::vector<at::Tensor>& inputs) {
+    return std::vector<at::Tensor>{inputs[0] + 0.01 * step * inputs[0].flip(1)};
+  };
+  struct Case {
+    std::int64_t limit_bytes;
+    int runs_again;  // batches of the second and third step that are not kept
+  };
+  for (const Case& kept :
+       {Case{ReferenceOutputs::kDefaultLimit, 0}, Case{0, kBatches},
+        Case{kBatch * kSampleBytes, kBatches - 1}, Case{kBatch * kSampleBytes - 1, kBatches - 1}}) {
+    int runs = 0;
+    // As a view of something larger that the model goes on to use.
+    const auto reference = [&](const std::vector<at::Tensor>& inputs) {
+      ++runs;
+      return std::vector<at::Tensor>{at::cat({inputs[0].sin(), inputs[0]}, 1).narrow(1, 0, 3)};
+    };
+    ReferenceOutputs outputs(reference, kept.limit_bytes);
+    for (step = 1; step <= 3; ++step) {
+      Progress progress;
+      const Fidelity found = evaluate_fidelity(noisy, outputs, data, kBatch, "test", progress);
+      const Fidelity expected =
+          evaluate_fidelity(noisy, Forward(reference), data, kBatch, "test", progress);
+      EXPECT_EQ(found.cosine, expected.cosine) << "step " << step;
+      EXPECT_EQ(found.sqnr_db, expected.sqnr_db);
+      EXPECT_EQ(found.top1_agreement, expected.top1_agreement);
+      EXPECT_EQ(found.samples, kSamples);
+    }
+    EXPECT_EQ(runs, 3 * kBatches + kBatches + 2 * kept.runs_again) << kept.limit_bytes;
+  }
 }
 
 TEST(EvaluateFidelity, RefusesOutputsOfOtherShapes) {
