@@ -1,17 +1,16 @@
 #include "model/archive.h"
 
 #include <caffe2/serialize/versions.h>
-#include <zip.h>
 
 #include <algorithm>
-#include <cstring>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "edgecompress/error.h"
+#include "model/archive_tensors.h"
 #include "model/torch_compat.h"
+#include "model/zip_archive.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -25,7 +24,6 @@ constexpr const char* kExportHint =
 // Deflate can make 1 kB of zeros out of 1 B; networks, even pruned ones, stay far below this.
 constexpr std::uint64_t kMaxExpansion = 200;
 constexpr std::uint64_t kAlwaysAllowed = std::uint64_t{256} << 20;
-constexpr zip_int64_t kMaxEntries = 1'000'000;
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what,
                          const std::string& hint = kExportHint) {
@@ -96,74 +94,6 @@ Looks looks_like(const std::string& bytes) {
 
 // ---- Zip archives ---------------------------------------------------------------------------
 
-struct CloseZip {
-  void operator()(zip_t* archive) const { zip_discard(archive); }
-};
-struct CloseEntry {
-  void operator()(zip_file_t* entry) const { zip_fclose(entry); }
-};
-
-// The names and small records of an archive; names are without the folder that all of them share.
-class Archive {
- public:
-  explicit Archive(const std::filesystem::path& path) : path_(path) {
-    int code = 0;
-    archive_.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
-    if (!archive_) {
-      refuse(path, "a zip archive that is cut off or damaged: its table of contents can't be read",
-             "copy or download the file again, and compare its size");
-    }
-    const auto count = zip_get_num_entries(archive_.get(), 0);
-    if (count > kMaxEntries) refuse(path, "an archive of " + std::to_string(count) + " entries");
-    for (zip_int64_t i = 0; i < count; ++i) {
-      zip_stat_t stat;
-      if (zip_stat_index(archive_.get(), static_cast<zip_uint64_t>(i), 0, &stat) != 0) continue;
-      unpacked_ += stat.size;
-      names_.emplace_back(stat.name);
-    }
-  }
-
-  const std::vector<std::string>& names() const { return names_; }
-  std::uint64_t unpacked_bytes() const { return unpacked_; }
-
-  bool has(std::string_view record) const { return find(record) >= 0; }
-  bool has_folder(std::string_view folder) const {
-    const std::string inside = "/" + std::string(folder) + "/";
-    return std::any_of(names_.begin(), names_.end(), [&](const std::string& name) {
-      return name.find(inside) != std::string::npos;
-    });
-  }
-
-  /// At most `limit` bytes of a record, "" if there is none.
-  std::string read(std::string_view record, std::size_t limit) const {
-    const auto index = find(record);
-    if (index < 0) return {};
-    const std::unique_ptr<zip_file_t, CloseEntry> entry(
-        zip_fopen_index(archive_.get(), static_cast<zip_uint64_t>(index), 0));
-    if (!entry) return {};
-    std::string bytes(limit, '\0');
-    const auto length = zip_fread(entry.get(), bytes.data(), limit);
-    bytes.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
-    return bytes;
-  }
-
- private:
-  std::ptrdiff_t find(std::string_view record) const {
-    for (std::size_t i = 0; i < names_.size(); ++i) {
-      const auto slash = names_[i].find('/');
-      if (slash != std::string::npos && names_[i].substr(slash + 1) == record) {
-        return static_cast<std::ptrdiff_t>(i);
-      }
-    }
-    return -1;
-  }
-
-  std::filesystem::path path_;
-  std::unique_ptr<zip_t, CloseZip> archive_;
-  std::vector<std::string> names_;
-  std::uint64_t unpacked_ = 0;
-};
-
 // The first class that a pickle of torch.save names: opcode GLOBAL, "c<module>\n<name>\n".
 std::string first_class(const std::string& pickle) {
   for (auto at = pickle.find('c'); at != std::string::npos; at = pickle.find('c', at + 1)) {
@@ -181,7 +111,7 @@ std::string first_class(const std::string& pickle) {
   return {};
 }
 
-[[noreturn]] void blame_pickle(const std::filesystem::path& path, const Archive& archive) {
+[[noreturn]] void blame_pickle(const std::filesystem::path& path, const ZipArchive& archive) {
   const auto name = first_class(archive.read("data.pkl", 1 << 16));
   if (name.empty() || starts_with(name, "collections.") || starts_with(name, "torch._utils.") ||
       name == "torch.FloatStorage") {
@@ -191,7 +121,7 @@ std::string first_class(const std::string& pickle) {
                    " pickled by torch.save: only Python that has this class can load it");
 }
 
-[[noreturn]] void blame_contents(const std::filesystem::path& path, const Archive& archive) {
+[[noreturn]] void blame_contents(const std::filesystem::path& path, const ZipArchive& archive) {
   if (archive.has("bytecode.pkl")) {
     refuse(path, "a lite-interpreter model: it holds bytecode only, which can't be compressed");
   }
@@ -212,7 +142,7 @@ std::string first_class(const std::string& pickle) {
   refuse(path, "a zip archive, but not of a TorchScript model (it holds " + first + ")");
 }
 
-void check_version(const std::filesystem::path& path, const Archive& archive) {
+void check_version(const std::filesystem::path& path, const ZipArchive& archive) {
   for (const auto* record : {"version", ".data/version"}) {
     const auto text = archive.read(record, 20);
     const auto version = std::strtoull(text.c_str(), nullptr, 10);
@@ -244,7 +174,7 @@ void check_torchscript_archive(const std::filesystem::path& path) {
     const auto looks = looks_like(bytes);
     refuse(path, "not a TorchScript archive but " + looks.what, looks.hint);
   }
-  const Archive archive(path);
+  const ZipArchive archive(path);
   if (archive.unpacked_bytes() / kMaxExpansion > file_size &&
       archive.unpacked_bytes() > kAlwaysAllowed) {
     refuse(path,
@@ -254,7 +184,12 @@ void check_torchscript_archive(const std::filesystem::path& path) {
            "get the file from its source again");
   }
   if (!archive.has_folder("code") || !archive.has("constants.pkl")) blame_contents(path, archive);
+  if (archive.has("model.json")) {
+    refuse(path, "written by PyTorch 1.1 or older", "load it with PyTorch 1.13 and save it again");
+  }
   check_version(path, archive);
+  archive.check_crcs();
+  check_archive_tensors(archive);
 }
 
 }  // namespace edgecompress

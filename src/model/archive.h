@@ -7,7 +7,8 @@ namespace edgecompress {
 
 /// Returns if `path` looks like a TorchScript archive that this LibTorch can read. Otherwise throws
 /// Error(kModel) saying what the file is (a pickle, a state_dict, ONNX, an HTML page, cut off, of a
-/// newer format, ...) and what to do. Reads names and a few small records, never the weights.
+/// newer format, ...) and what to do, or naming the entry whose checksum is wrong, or the tensor
+/// that would reach beyond the bytes of the file.
 void check_torchscript_archive(const std::filesystem::path& path);
 
 }  // namespace edgecompress

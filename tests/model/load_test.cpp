@@ -1,10 +1,13 @@
+#include <ATen/ATen.h>
 #include <caffe2/serialize/inline_container.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/jit/ir/ir.h>
 
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 
 #include "edgecompress/error.h"
@@ -40,22 +43,40 @@ class Load : public ::testing::Test {
     tiny.module.save(path_.string());
   }
 
-  // The tiny MLP's archive with its relu replaced by another function.
-  void write_with_relu_replaced(const std::string& by) const {
-    save_tiny();
+  // The archive with `from` replaced in every record that holds it; the checksums are right.
+  void replace_in_archive(const std::string& from, const std::string& by) const {
     Records records;
+    bool is_found = false;
     {
       caffe2::serialize::PyTorchStreamReader reader(path_.string());
       for (const auto& name : reader.getAllRecords()) {
         if (name == "version" || name.compare(0, 6, ".data/") == 0) continue;
         const auto [data, size] = reader.getRecord(name);
         std::string bytes(static_cast<const char*>(data.get()), size);
-        const auto relu = bytes.find("torch.relu(");
-        if (relu != std::string::npos) bytes.replace(relu, 10, by);
+        const auto at = bytes.find(from);
+        if (at != std::string::npos) bytes.replace(at, from.size(), by);
+        is_found = is_found || at != std::string::npos;
         records[name] = bytes;
       }
     }
+    ASSERT_TRUE(is_found);
     write_archive(records);
+  }
+
+  // The tiny MLP's archive with its relu replaced by another function.
+  void write_with_relu_replaced(const std::string& by) const {
+    save_tiny();
+    replace_in_archive("torch.relu(", by + "(");
+  }
+
+  // A module whose "layer.weight", [37, 3], is easily found in its pickle.
+  void save_layer() const {
+    torch::jit::Module layer("Layer");
+    layer.register_parameter("weight", at::ones({37, 3}), false);
+    torch::jit::Module module("Net");
+    module.register_module("layer", layer);
+    module.define("def forward(self, x):\n    return x + self.layer.weight\n");
+    module.save(path_.string());
   }
 
   // The whole message; it must be one line and name the file.
@@ -153,6 +174,115 @@ TEST_F(Load, NamesAnUnknownOperatorAndTheOptionThatLoadsIt) {
 TEST_F(Load, SaysThatAnUnknownTorchOperatorNeedsANewerLibTorch) {
   write_with_relu_replaced("torch.relu_of_tomorrow");
   EXPECT_THAT(complaint(), AllOf(HasSubstr("relu_of_tomorrow"), HasSubstr("older than")));
+}
+
+TEST_F(Load, NamesTheEntryThatIsDamaged) {
+  const auto tiny = testing::make_tiny_model("mlp");
+  tiny.module.save(path_.string());
+  const at::Tensor weight = (*tiny.module.parameters().begin()).contiguous();
+  const std::string stored(static_cast<const char*>(weight.data_ptr()), 16);
+  std::stringstream bytes;
+  bytes << std::ifstream(path_, std::ios::binary).rdbuf();
+  std::string damaged = bytes.str();
+  const auto at = damaged.find(stored);
+  ASSERT_NE(at, std::string::npos);
+  damaged[at + 3] = static_cast<char>(damaged[at + 3] ^ 1);
+  write(damaged);
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("the file is damaged: "), HasSubstr("/data/")));
+}
+
+TEST_F(Load, RefusesNamesThatLibTorchTakesForOne) {
+  // It does not tell upper from lower case: which of the two it reads is anybody's guess.
+  write_archive(
+      {{"constants.pkl", "x"}, {"code/__torch__.py", "x"}, {"data.pkl", "x"}, {"Data.pkl", "y"}});
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("ata.pkl"), HasSubstr("twice")));
+}
+
+TEST_F(Load, RefusesATensorWithMoreRowsThanItsStorage) {
+  save_layer();
+  replace_in_archive("(K\x25K\x03t", "(K\x26K\x03t");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("layer.weight"), HasSubstr("beyond the 111 elements")));
+}
+
+TEST_F(Load, RefusesATensorWhoseStridesLeaveItsStorage) {
+  save_layer();
+  replace_in_archive("(K\x03K\x01t", "(K\x04K\x01t");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("layer.weight"), HasSubstr("beyond the 111 elements")));
+}
+
+TEST_F(Load, RefusesATensorThatBeginsTooFarBehind) {
+  save_layer();
+  replace_in_archive(std::string("K\0(K\x25", 5), "K\x01(K\x25");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("layer.weight"), HasSubstr("beyond the 111 elements")));
+}
+
+TEST_F(Load, RefusesATensorThatBeginsBeforeItsStorage) {
+  save_layer();
+  replace_in_archive(std::string("K\0(K\x25", 5), "J\xff\xff\xff\xff(K\x25");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("layer.weight"), HasSubstr("beyond the 111 elements")));
+}
+
+TEST_F(Load, RefusesSizesWhoseProductOverflows) {
+  save_layer();
+  const std::string huge("\x8a\x08\0\0\0\0\0\0\0\x40", 10);  // 2^62
+  replace_in_archive("(K\x25K\x03t(K\x03K\x01t",
+                     "(" + huge + huge + "t(" + std::string("K\0K\0t", 5));
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("layer.weight"), HasSubstr("beyond the 111 elements")));
+}
+
+TEST_F(Load, RefusesAStorageThatClaimsMoreThanItsRecordHolds) {
+  save_layer();
+  replace_in_archive("K\x6ftQ", "K\x70tQ");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("layer.weight"), HasSubstr("claims 112 elements"),
+                                 HasSubstr("holds 111")));
+}
+
+TEST_F(Load, RefusesAStorageOfALargerType) {
+  save_layer();
+  replace_in_archive("FloatStorage", "DoubleStorage");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("claims 111 elements"), HasSubstr("holds 55")));
+}
+
+TEST_F(Load, RefusesAConstantThatReachesBeyondItsStorage) {
+  torch::jit::Module module("Net");
+  module.define("def forward(self, x):\n    return x\n");
+  const auto graph = module.get_method("forward").graph();
+  torch::jit::WithInsertPoint at_end(graph->return_node());
+  graph->return_node()->replaceInput(0, graph->insertConstant(at::ones({37, 3})));
+  module.save(path_.string());
+  EXPECT_NO_THROW(load_as_stored(path_));
+  replace_in_archive("(K\x25K\x03t", "(K\x26K\x03t");
+  EXPECT_THAT(complaint(), AllOf(HasSubstr("constants.pkl"), HasSubstr("beyond the 111")));
+}
+
+TEST_F(Load, RefusesANumberInPlaceOfAFunction) {
+  // To LibTorch functions are numbers, counted as they are named.
+  save_layer();
+  replace_in_archive("ctorch._utils\n_rebuild_tensor_v2\n", std::string("K\0", 2));
+  EXPECT_THAT(complaint(), HasSubstr("not made as LibTorch makes tensors"));
+}
+
+TEST_F(Load, RefusesAPickleThatIsCutOff) {
+  save_layer();
+  replace_in_archive("(K\x25K\x03t", "X\xff\xff\xff\x7f");
+  EXPECT_THAT(complaint(), HasSubstr("cut off"));
+}
+
+TEST_F(Load, TakesViewsAndEmptyTensors) {
+  torch::jit::Module module("Net");
+  const at::Tensor shared = at::arange(12, at::kFloat);
+  module.register_buffer("columns", shared.view({3, 4}).t());
+  module.register_buffer("tail", shared.narrow(0, 8, 4));
+  module.register_buffer("same", at::ones({1}).expand({5}));
+  module.register_buffer("empty", at::empty({0, 3}));
+  module.register_buffer("number", at::scalar_tensor(3));
+  module.define("def forward(self, x):\n    return x\n");
+  module.save(path_.string());
+  const auto loaded = load_as_stored(path_);
+  EXPECT_TRUE(at::equal(loaded.attr("columns").toTensor(), shared.view({3, 4}).t()));
+  EXPECT_TRUE(at::equal(loaded.attr("tail").toTensor(), shared.narrow(0, 8, 4)));
+  EXPECT_TRUE(at::equal(loaded.attr("same").toTensor(), at::ones({5})));
+  EXPECT_EQ(loaded.attr("empty").toTensor().numel(), 0);
 }
 
 TEST_F(Load, LoadsInEvalMode) {
