@@ -134,7 +134,7 @@ TEST_F(BadInput, FullDiskLeavesNothing) {
   const std::string recipe = bench.write_recipe();
   // Each is full at another point of the run: the step's file, its copy, the reports. How much a
   // run needs depends on LibTorch; the first is too small for any, the last large enough.
-  for (const std::string size : {"4k", "28k", "40k", "48k", "1m"}) {
+  for (const std::string size : {"4k", "16k", "24k", "28k", "32k", "1m"}) {
     on_small_disk(disk, "size=" + size, [&] {
       const BinaryResult result = run_binary({"run", recipe, "--quiet"});
       if (size == "1m" || (size != "4k" && result.code == 0)) {
