@@ -1,0 +1,618 @@
+#include "model/channel_follower.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "edgecompress/error.h"
+#include "model/layers.h"
+
+namespace edgecompress {
+namespace channels {
+
+namespace prim = c10::prim;
+
+std::string op_name(const Node* node) { return node->kind().toQualString(); }
+
+std::vector<std::int64_t> sizes_of(const c10::IValue& tensor) {
+  return tensor.isTensor() && tensor.toTensor().defined() ? tensor.toTensor().sizes().vec()
+                                                          : std::vector<std::int64_t>();
+}
+
+CellMap line_map(std::vector<std::int64_t> sizes, std::int64_t dim,
+                 const std::vector<Cell>& cells) {
+  std::vector<std::int64_t> shape(sizes.size(), 1);
+  shape[static_cast<std::size_t>(dim)] = static_cast<std::int64_t>(cells.size());
+  return {std::move(sizes), at::tensor(at::ArrayRef<Cell>(cells), at::kInt).view(shape)};
+}
+
+std::int64_t positive_dim(std::int64_t dim, std::size_t rank) {
+  return dim < 0 ? dim + static_cast<std::int64_t>(rank) : dim;
+}
+
+namespace {
+
+bool is_tensor_container(const Value* value) {
+  const auto& type = value->type();
+  if (type->isSubtypeOf(*c10::TensorType::get())) return true;
+  if (type->kind() == c10::TypeKind::OptionalType) return true;
+  for (const auto& inner : type->containedTypes()) {
+    if (inner->isSubtypeOf(*c10::TensorType::get())) return true;
+  }
+  return false;
+}
+
+/// How many channels could still be told apart if dimension `dim` were the one that does: its
+/// positions, those taken as one that share a cell.
+std::int64_t classes_along(const at::Tensor& cells, std::int64_t dim) {
+  const at::Tensor rows = cells.movedim(dim, 0).contiguous().view({cells.size(dim), -1});
+  CellSets positions;
+  positions.make(rows.size(0));
+  std::unordered_map<Cell, Cell> first_position;
+  const Cell* cell = rows.data_ptr<Cell>();
+  for (std::int64_t position = 0; position < rows.size(0); ++position) {
+    for (std::int64_t i = 0; i < rows.size(1); ++i, ++cell) {
+      const auto [known, is_new] = first_position.emplace(*cell, position);
+      if (!is_new) positions.unite(known->second, static_cast<Cell>(position));
+    }
+  }
+  std::set<Cell> classes;
+  for (std::int64_t i = 0; i < rows.size(0); ++i) classes.insert(positions.find(i));
+  return static_cast<std::int64_t>(classes.size());
+}
+
+void unite_others(CellSets& sets, const at::Tensor& cells, std::int64_t dim) {
+  const at::Tensor rows = cells.movedim(dim, 0).contiguous().view({cells.size(dim), -1});
+  const Cell* cell = rows.data_ptr<Cell>();
+  for (std::int64_t position = 0; position < rows.size(0); ++position) {
+    const Cell first = *cell;
+    for (std::int64_t i = 0; i < rows.size(1); ++i, ++cell) sets.unite(first, *cell);
+  }
+}
+
+}  // namespace
+
+Follower::Follower(const Model& model, SplitChoices choices)
+    : model_(model), choices_(std::move(choices)) {
+  const auto& inputs = model.graph().inputs();
+  for (std::size_t i = 1; i < inputs.size(); ++i) sources_[inputs[i]] = {};
+}
+
+void Follower::follow(const RecordedRun& run) {
+  for (const RecordedStep& step : run.steps) follow_step(step);
+  for (const Value* output : model_.graph().outputs()) {
+    for (const Source& source : sources_of(output)) {
+      fix(map_of(source), "it is an output of the model");
+    }
+  }
+  settle_parameters();
+}
+
+ChannelFlow Follower::take_flow() { return std::move(flow_); }
+
+const std::map<std::string, Follower::Rule>& Follower::rules() {
+  static const std::map<std::string, Rule> all = [] {
+    std::map<std::string, Rule> by_op = layer_rules();
+    by_op.insert(movement_rules().begin(), movement_rules().end());
+    const auto add = [&](const std::vector<const char*>& ops, Rule rule) {
+      for (const char* op : ops) by_op[std::string("aten::") + op] = rule;
+    };
+    add({"relu",
+         "relu6",
+         "gelu",
+         "silu",
+         "mish",
+         "elu",
+         "celu",
+         "selu",
+         "leaky_relu",
+         "hardtanh",
+         "hardswish",
+         "hardsigmoid",
+         "sigmoid",
+         "tanh",
+         "softplus",
+         "softsign",
+         "logsigmoid",
+         "log_sigmoid",
+         "dropout",
+         "alpha_dropout",
+         "feature_dropout",
+         "clamp",
+         "clamp_min",
+         "clamp_max",
+         "contiguous",
+         "clone",
+         "detach",
+         "to",
+         "type_as",
+         "alias",
+         "exp",
+         "log",
+         "sqrt",
+         "rsqrt",
+         "abs",
+         "neg",
+         "square",
+         "sin",
+         "cos",
+         "erf",
+         "floor",
+         "ceil",
+         "round",
+         "reciprocal",
+         "threshold",
+         "hardshrink",
+         "softshrink",
+         "rrelu",
+         "dropout_",
+         "bernoulli",
+         "zeros_like",
+         "ones_like",
+         "rand_like",
+         "full_like",
+         "empty_like",
+         "lift_fresh",
+         "lift",
+         "log1p",
+         "expm1",
+         "logical_not",
+         "nan_to_num",
+         "sign",
+         "add",
+         "sub",
+         "rsub",
+         "mul",
+         "div",
+         "pow",
+         "maximum",
+         "minimum",
+         "where",
+         "lerp",
+         "addcmul",
+         "addcdiv",
+         "masked_fill",
+         "eq",
+         "ne",
+         "gt",
+         "ge",
+         "lt",
+         "le",
+         "logical_and",
+         "logical_or",
+         "__and__",
+         "__or__",
+         "floor_divide",
+         "remainder",
+         "fmod",
+         "atan2",
+         "expand_as",
+         "true_divide"},
+        &Follower::follow_pointwise);
+    add({"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm",
+         "logsumexp", "prod", "any", "all", "argmax", "argmin", "var_mean", "std_mean"},
+        &Follower::follow_reduction);
+    add({"softmax", "log_softmax", "cumsum", "cumprod"}, &Follower::follow_softmax);
+    add({"max_pool1d",
+         "max_pool2d",
+         "max_pool3d",
+         "avg_pool1d",
+         "avg_pool2d",
+         "avg_pool3d",
+         "lp_pool1d",
+         "lp_pool2d",
+         "adaptive_avg_pool1d",
+         "adaptive_avg_pool2d",
+         "adaptive_avg_pool3d",
+         "adaptive_max_pool1d",
+         "adaptive_max_pool2d",
+         "adaptive_max_pool3d",
+         "upsample_nearest1d",
+         "upsample_nearest2d",
+         "upsample_nearest3d",
+         "upsample_linear1d",
+         "upsample_bilinear2d",
+         "upsample_bicubic2d",
+         "upsample_trilinear3d",
+         "upsample_nearest_exact1d",
+         "upsample_nearest_exact2d",
+         "_upsample_nearest_exact2d"},
+        &Follower::follow_spatial);
+    add({"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "rand",
+         "randn", "arange", "linspace", "tensor", "scalar_tensor", "eye"},
+        &Follower::follow_fill);
+    by_op["prim::NumToTensor"] = &Follower::follow_fill;
+    return by_op;
+  }();
+  return all;
+}
+
+void Follower::follow_step(const RecordedStep& step) {
+  const Node* node = step.node;
+  const bool is_repeated = seen_.count(node->outputs().empty() ? nullptr : node->output(0)) > 0;
+  for (const Value* output : node->outputs()) ++seen_[output];
+  if (is_repeated) return fix_inputs(step, "it is used in a loop");
+  if (follow_container(step)) return;
+  const auto rule = rules().find(op_name(node));
+  if (rule == rules().end()) return follow_unknown(step);
+  (this->*rule->second)(step);
+}
+
+bool Follower::follow_container(const RecordedStep& step) {
+  const Node* node = step.node;
+  const auto kind = node->kind();
+  if (kind == prim::If) return follow_branches(step), true;
+  if (kind == prim::GetAttr) {
+    const std::string path = attribute_path(node->output());
+    if (!path.empty() && step.outputs[0].isTensor() && step.outputs[0].toTensor().defined()) {
+      Source source;
+      source.attribute = path;
+      source.map.sizes = sizes_of(step.outputs[0]);
+      set(node->output(), source);
+    }
+    return true;
+  }
+  const bool gathers = kind == prim::ListConstruct || kind == prim::TupleConstruct ||
+                       kind == prim::DictConstruct || kind == prim::unchecked_cast ||
+                       kind == prim::unchecked_unwrap_optional;
+  if (gathers) {
+    std::vector<Source> all;
+    for (const Value* input : node->inputs()) {
+      const auto part = sources_of(input);
+      all.insert(all.end(), part.begin(), part.end());
+    }
+    sources_[node->output()] = std::move(all);
+    return true;
+  }
+  if (kind == prim::ListUnpack || kind == prim::TupleUnpack) {
+    const auto all = sources_of(node->input());
+    for (std::size_t i = 0; i < node->outputs().size() && all.size() == node->outputs().size();
+         ++i) {
+      set(node->outputs()[i], all[i]);
+    }
+    return true;
+  }
+  if ((op_name(node) == "aten::__getitem__" || kind == prim::TupleIndex) &&
+      step.inputs[1].isInt()) {
+    const auto all = sources_of(node->input(0));
+    const auto index = positive_dim(step.inputs[1].toInt(), all.size());
+    if (index >= 0 && index < static_cast<std::int64_t>(all.size())) {
+      set(node->output(), all[static_cast<std::size_t>(index)]);
+    }
+    return true;
+  }
+  // Numbers, lists of numbers, conditions.
+  return std::none_of(node->outputs().begin(), node->outputs().end(), is_tensor_container);
+}
+
+void Follower::follow_branches(const RecordedStep& step) {
+  const bool condition = step.inputs[0].toBool();
+  const auto* taken = step.node->blocks()[condition ? 0 : 1];
+  fix_untaken(step.node->blocks()[condition ? 1 : 0]);
+  for (std::size_t i = 0; i < step.node->outputs().size(); ++i) {
+    sources_[step.node->outputs()[i]] = sources_of(taken->outputs()[i]);
+  }
+}
+
+void Follower::fix_untaken(const torch::jit::Block* block) {
+  const auto raises = [](const Node* node) { return node->kind() == prim::RaiseException; };
+  if (std::any_of(block->nodes().begin(), block->nodes().end(), raises)) return;
+  for (const Node* node : block->nodes()) {
+    for (const auto* nested : node->blocks()) fix_untaken(nested);
+    const std::string op = op_name(node);
+    if (op == "aten::size" || op == "aten::dim" || op == "aten::len") continue;
+    for (const Value* input : node->inputs()) {
+      for (const Source& source : sources_of(input)) {
+        fix(map_of(source), "it is used in a branch that the example input does not take");
+      }
+    }
+  }
+}
+
+void Follower::follow_unknown(const RecordedStep& step) {
+  fix_inputs(step, op_name(step.node) + " is not understood");
+  set_uniform(step);
+}
+
+void Follower::follow_pointwise(const RecordedStep& step) {
+  const Node* node = step.node;
+  if (op_name(node) == "aten::expand_as") {
+    CellMap map = map_of(node->input(0));
+    const auto sizes = sizes_of(step.outputs[0]);
+    while (map.cells.dim() < static_cast<std::int64_t>(sizes.size()))
+      map.cells = map.cells.unsqueeze(0);
+    map.sizes = sizes;
+    return set_map(node->output(), map);
+  }
+  std::vector<const Value*> tensors;
+  for (std::size_t i = 0; i < node->inputs().size(); ++i) {
+    if (step.inputs[i].isTensor() && step.inputs[i].toTensor().defined()) {
+      tensors.push_back(node->inputs()[i]);
+    }
+  }
+  if (tensors.empty()) return set_uniform(step);
+  const std::string op = op_name(node);
+  if (op == "aten::to" || op == "aten::type_as") tensors.resize(1);
+  const Source* only = source_of(tensors[0]);
+  if (tensors.size() == 1 && only != nullptr && only->is_attribute())
+    return set(node->output(), *only);
+  CellMap map = map_of(tensors[0]);
+  for (std::size_t i = 1; i < tensors.size(); ++i) map = merge(map, map_of(tensors[i]), op);
+  set_map(node->output(), settle(map, node));
+}
+
+void Follower::follow_reduction(const RecordedStep& step) {
+  const Node* node = step.node;
+  const CellMap map = map_of(node->input(0));
+  const auto out_sizes = sizes_of(step.outputs[0]);
+  std::set<std::int64_t> reduced;
+  const auto* schema = node->maybeSchema();
+  for (std::size_t i = 1; schema && i < step.inputs.size(); ++i) {
+    const std::string& argument = schema->arguments()[i].name();
+    if (argument != "dim" && argument != "dims") continue;
+    if (step.inputs[i].isInt())
+      reduced.insert(positive_dim(step.inputs[i].toInt(), map.sizes.size()));
+    if (step.inputs[i].isIntList()) {
+      for (const std::int64_t dim : step.inputs[i].toIntVector()) {
+        reduced.insert(positive_dim(dim, map.sizes.size()));
+      }
+    }
+  }
+  if (reduced.empty()) {
+    for (std::size_t dim = 0; dim < map.sizes.size(); ++dim)
+      reduced.insert(static_cast<std::int64_t>(dim));
+  }
+  at::Tensor cells = map.cells;
+  bool is_clean = true;
+  for (auto dim = reduced.rbegin(); dim != reduced.rend(); ++dim) {
+    is_clean = is_clean && !map.varies_along(*dim);
+    cells = cells.narrow(*dim, 0, 1);
+    if (out_sizes.size() < map.sizes.size()) cells = cells.squeeze(*dim);
+  }
+  if (!is_clean) {
+    fix(map, op_name(node) + " reduces over it");
+    return set_uniform(step);
+  }
+  for (const Value* output : node->outputs()) set_map(output, {out_sizes, cells});
+}
+
+void Follower::follow_softmax(const RecordedStep& step) {
+  const CellMap map = map_of(step.node->input(0));
+  if (map.varies_along(positive_dim(step.inputs[1].toInt(), map.sizes.size()))) {
+    fix(map, op_name(step.node) + " reduces over it");
+  }
+  set_map(step.node->output(), map);
+}
+
+void Follower::follow_spatial(const RecordedStep& step) {
+  const CellMap map = map_of(step.node->input(0));
+  const auto sizes = sizes_of(step.outputs[0]);
+  for (std::size_t dim = 0; dim < sizes.size(); ++dim) {
+    if (sizes[dim] != map.sizes[dim] && map.varies_along(static_cast<std::int64_t>(dim))) {
+      fix(map, op_name(step.node) + " works along it");
+      return set_uniform(step);
+    }
+  }
+  for (const Value* output : step.node->outputs()) set_map(output, {sizes, map.cells});
+}
+
+/// A tensor made of nothing has the sizes that are asked of it: each of its elements is free.
+void Follower::follow_fill(const RecordedStep& step) {
+  constexpr std::int64_t kMostElements = 1 << 22;
+  const auto sizes = sizes_of(step.outputs[0]);
+  std::int64_t count = 1;
+  for (const std::int64_t size : sizes) count *= size;
+  const bool is_filled =
+      step.node->kind() != prim::NumToTensor && op_name(step.node) != "aten::tensor";
+  if (!is_filled || count <= 1 || count > kMostElements) return set_uniform(step);
+  const Cell first = flow_.sets.make(count);
+  set_map(step.node->output(), {sizes, at::arange(first, first + count, at::kInt).view(sizes)});
+}
+
+const Source* Follower::source_of(const Value* value) const {
+  const auto found = sources_.find(value);
+  return found == sources_.end() || found->second.size() != 1 ? nullptr : &found->second[0];
+}
+
+std::vector<Source> Follower::sources_of(const Value* value) const {
+  const auto found = sources_.find(value);
+  return found == sources_.end() ? std::vector<Source>() : found->second;
+}
+
+CellMap Follower::map_of(const Source& source) {
+  if (!source.is_attribute()) return source.map;
+  const auto known = first_element_.find(source.attribute);
+  const std::int64_t count = model_.tensor(source.attribute).numel();
+  const Cell first =
+      known != first_element_.end()
+          ? known->second
+          : first_element_.emplace(source.attribute, flow_.sets.make(count)).first->second;
+  return fold(flow_.sets, elements_of(source) + static_cast<std::int64_t>(first));
+}
+
+CellMap Follower::map_of(const Value* value) {
+  const Source* source = source_of(value);
+  if (source != nullptr) return map_of(*source);
+  // The model's inputs and constants.
+  std::vector<std::int64_t> sizes;
+  const auto& inputs = model_.graph().inputs();
+  const auto place = std::find(inputs.begin(), inputs.end(), value);
+  if (place != inputs.end()) {
+    sizes = model_.example_inputs(0)[static_cast<std::size_t>(place - inputs.begin() - 1)]
+                .sizes()
+                .vec();
+    return uniform_map(sizes, fixed_cell("it is joined with an input of the model"));
+  }
+  if (const auto constant = torch::jit::toIValue(value)) sizes = sizes_of(*constant);
+  return uniform_map(sizes, fixed_cell("it is joined with what has no channels to remove"));
+}
+
+void Follower::set(const Value* value, Source source) {
+  if (!source.is_attribute()) flow_.values[value] = source.map;
+  sources_[value] = {std::move(source)};
+}
+
+void Follower::set_map(const Value* value, CellMap map) { set(value, {std::move(map), "", {}}); }
+
+void Follower::set_uniform(const RecordedStep& step) {
+  const Cell cell = fixed_cell("it is joined with what has no channels to remove");
+  for (std::size_t i = 0; i < step.node->outputs().size(); ++i) {
+    const c10::IValue& made = step.outputs[i];
+    if (made.isTensor()) set_map(step.node->outputs()[i], uniform_map(sizes_of(made), cell));
+    if (!made.isTensorList()) continue;
+    std::vector<Source> all;
+    for (const at::Tensor& tensor : made.toTensorVector()) {
+      all.push_back({uniform_map(tensor.sizes().vec(), cell), "", {}});
+    }
+    sources_[step.node->outputs()[i]] = std::move(all);
+  }
+}
+
+Cell Follower::fixed_cell(const std::string& reason) {
+  const auto known = fixed_.find(reason);
+  if (known != fixed_.end()) return known->second;
+  const Cell cell = flow_.sets.make(1);
+  flow_.sets.fix(cell, reason);
+  return fixed_[reason] = cell;
+}
+
+void Follower::fix(const CellMap& map, const std::string& reason) {
+  const at::Tensor cells = map.cells.contiguous();
+  const Cell* first = cells.data_ptr<Cell>();
+  for (std::int64_t i = 0; i < cells.numel(); ++i) flow_.sets.fix(first[i], reason);
+}
+
+void Follower::fix_inputs(const RecordedStep& step, const std::string& reason) {
+  for (const Value* input : step.node->inputs()) {
+    for (const Source& source : sources_of(input)) fix(map_of(source), reason);
+  }
+}
+
+void Follower::unite(const std::vector<Cell>& a, const std::vector<Cell>& b) {
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) flow_.sets.unite(a[i], b[i]);
+}
+
+CellMap Follower::merge(const CellMap& a, const CellMap& b, const std::string& where) {
+  const std::size_t rank = std::max(a.sizes.size(), b.sizes.size());
+  const auto aligned = [&](CellMap map) {
+    while (map.sizes.size() < rank) {
+      map.sizes.insert(map.sizes.begin(), 1);
+      map.cells = map.cells.unsqueeze(0);
+    }
+    map.cells = fold(flow_.sets, map.cells).cells;
+    return map;
+  };
+  const CellMap left = aligned(a), right = aligned(b);
+  std::vector<std::int64_t> sizes(rank);
+  for (std::size_t i = 0; i < rank; ++i) {
+    sizes[i] = left.sizes[i] == 1 ? right.sizes[i] : left.sizes[i];
+  }
+  const auto covers = [&](const CellMap& map, const std::vector<std::int64_t>& dims) {
+    return std::all_of(dims.begin(), dims.end(),
+                       [&](std::int64_t dim) { return map.sizes[dim] == sizes[dim]; });
+  };
+  const auto is_broadcast = [&](const CellMap& map, const std::vector<std::int64_t>& dims) {
+    return std::all_of(dims.begin(), dims.end(),
+                       [&](std::int64_t dim) { return map.sizes[dim] == 1; });
+  };
+  const auto left_dims = left.varying_dims(), right_dims = right.varying_dims();
+  if (right_dims.empty() && is_broadcast(right, left_dims)) return {sizes, left.cells};
+  if (left_dims.empty() && is_broadcast(left, right_dims)) return {sizes, right.cells};
+  if (covers(right, left_dims) && covers(left, right_dims)) {
+    const auto both = at::broadcast_tensors({left.cells, right.cells});
+    const at::Tensor one = both[0].contiguous(), other = both[1].contiguous();
+    const Cell *x = one.data_ptr<Cell>(), *y = other.data_ptr<Cell>();
+    for (std::int64_t i = 0; i < one.numel(); ++i) flow_.sets.unite(x[i], y[i]);
+    return {sizes, fold(flow_.sets, one).cells};
+  }
+  fix(left, where + " joins it with channels of another dimension");
+  fix(right, where + " joins it with channels of another dimension");
+  return uniform_map(sizes, fixed_cell("it is joined with what has no channels to remove"));
+}
+
+CellMap Follower::settle(const CellMap& map, const Node* node) {
+  const CellMap folded{map.sizes, fold(flow_.sets, map.cells).cells};
+  const auto dims = folded.varying_dims();
+  if (dims.size() < 2) return folded;
+  std::int64_t kept = dims[0], most = 0;
+  for (const std::int64_t dim : dims) {
+    const std::int64_t classes = classes_along(folded.cells, dim);
+    if (classes >= most) {
+      kept = dim;
+      most = classes;
+    }
+  }
+  const auto chosen = choices_.find(node);
+  if (chosen != choices_.end()) kept = chosen->second;
+  splits_[node] = {dims, kept};
+  unite_others(flow_.sets, folded.cells, kept);
+  return {map.sizes, fold(flow_.sets, folded.cells).cells};
+}
+
+std::vector<Cell> Follower::channel_cells(const CellMap& map, std::int64_t dim,
+                                          const std::string& where) {
+  for (const std::int64_t other : map.varying_dims()) {
+    if (other == dim) continue;
+    fix(map, where + " takes its channels along another dimension");
+    const Cell cell = fixed_cell("it is joined with what has no channels to remove");
+    return std::vector<Cell>(static_cast<std::size_t>(map.sizes[dim]), cell);
+  }
+  return cells_along(map, dim);
+}
+
+/// Elements of a parameter that are told apart along several dimensions go with the one along
+/// which channels ended up.
+void Follower::settle_parameters() {
+  for (int round = 0; round < 3; ++round) {
+    for (const auto& [name, first] : first_element_) {
+      const auto sizes = model_.tensor(name).sizes().vec();
+      const at::Tensor cells =
+          at::arange(first, first + model_.tensor(name).numel(), at::kInt).view(sizes);
+      const CellMap map = fold(flow_.sets, cells);
+      const auto dims = map.varying_dims();
+      if (dims.size() < 2) continue;
+      // The dimension whose positions share no cells, if there is one: uniting along the others
+      // then takes in only elements that nothing reads.
+      for (const std::int64_t dim : dims) {
+        std::unordered_map<Cell, std::int64_t> uses;
+        const Cell* cell = map.cells.data_ptr<Cell>();
+        for (std::int64_t i = 0; i < map.cells.numel(); ++i) ++uses[cell[i]];
+        if (classes_along(map.cells, dim) < map.cells.size(dim)) continue;
+        const bool is_shared = static_cast<std::int64_t>(uses.size()) < map.cells.numel();
+        if (is_shared) unite_others(flow_.sets, map.cells, dim);
+        break;
+      }
+    }
+  }
+  for (const auto& [name, first] : first_element_) {
+    const auto sizes = model_.tensor(name).sizes().vec();
+    const at::Tensor cells =
+        at::arange(first, first + model_.tensor(name).numel(), at::kInt).view(sizes);
+    const CellMap map = fold(flow_.sets, cells);
+    const auto dims = map.varying_dims();
+    if (dims.size() > 1) fix(map, "'" + name + "' is joined with it along several dimensions");
+    if (dims.size() != 1) continue;
+    ChannelAxis axis{name, dims[0], ChannelAxis::Role::kFollows, name, cells_along(map, dims[0])};
+    const auto known = axis_of_.find({name, dims[0]});
+    if (known != axis_of_.end()) {
+      unite(flow_.axes[known->second].cells, axis.cells);
+    } else {
+      flow_.axes.push_back(std::move(axis));
+    }
+  }
+}
+
+}  // namespace channels
+
+ChannelFlow follow_channels(const Model& model, const RecordedRun& run, AttentionUnit unit) {
+  channels::Follower first(model, {});
+  first.follow(run);
+  if (unit == AttentionUnit::kWidth || first.head_choices().empty()) return first.take_flow();
+  channels::Follower second(model, first.head_choices());
+  second.follow(run);
+  return second.take_flow();
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,137 @@
+// The working state of follow_channels: one object a run, its rules in three files by kind of op.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model/channel_flow.h"
+#include "model/model.h"
+
+namespace edgecompress::channels {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// A tensor on its way. One that is an attribute, or moved elements of one, is told by these
+/// elements, since it may serve as a weight, whose dimensions are channels of different layers.
+struct Source {
+  CellMap map;
+  std::string attribute;  ///< "" for others
+  at::Tensor elements;    ///< int32 flat indices into the attribute; undefined: the attribute whole
+  bool is_attribute() const { return !attribute.empty(); }
+};
+
+/// Where a dimension was parted into several that all tell channels apart, only one can go on
+/// doing so.
+struct Split {
+  std::vector<std::int64_t> dims;
+  std::int64_t kept = 0;
+};
+using SplitChoices = std::unordered_map<const Node*, std::int64_t>;
+
+class Follower {
+ public:
+  Follower(const Model& model, SplitChoices choices);
+
+  void follow(const RecordedRun& run);
+  ChannelFlow take_flow();
+  /// For each split whose channels meet those of another activation in a product (attention): the
+  /// dimension that stands for heads.
+  const SplitChoices& head_choices() const { return head_choices_; }
+
+ private:
+  using Rule = void (Follower::*)(const RecordedStep&);
+  static const std::map<std::string, Rule>& rules();
+  static const std::map<std::string, Rule>& layer_rules();
+  static const std::map<std::string, Rule>& movement_rules();
+
+  // Containers and control flow.
+  void follow_step(const RecordedStep& step);
+  bool follow_container(const RecordedStep& step);
+  void follow_branches(const RecordedStep& step);
+  void fix_untaken(const torch::jit::Block* block);
+  void follow_unknown(const RecordedStep& step);
+
+  // Ops that treat each element alone, or rows of elements.
+  void follow_pointwise(const RecordedStep& step);
+  void follow_reduction(const RecordedStep& step);
+  void follow_softmax(const RecordedStep& step);
+  void follow_spatial(const RecordedStep& step);
+  void follow_fill(const RecordedStep& step);
+
+  // Ops that only move data.
+  void follow_movement(const RecordedStep& step);
+  void follow_pad(const RecordedStep& step);
+  void follow_index(const RecordedStep& step);
+  void follow_roll(const RecordedStep& step);
+  void follow_glu(const RecordedStep& step);
+
+  // Layers.
+  void follow_conv(const RecordedStep& step);
+  void follow_conv_transposed(const RecordedStep& step);
+  void follow_linear(const RecordedStep& step);
+  void follow_matmul(const RecordedStep& step);
+  void follow_addmm(const RecordedStep& step);
+  void follow_einsum(const RecordedStep& step);
+  void follow_attention(const RecordedStep& step);
+  void follow_batch_norm(const RecordedStep& step);
+  void follow_layer_norm(const RecordedStep& step);
+  void follow_group_norm(const RecordedStep& step);
+  void follow_prelu(const RecordedStep& step);
+  void follow_embedding(const RecordedStep& step);
+  void follow_recurrent(const RecordedStep& step);
+
+  // What rules are made of.
+  const Source* source_of(const Value* value) const;
+  std::vector<Source> sources_of(const Value* value) const;
+  CellMap map_of(const Value* value);
+  CellMap map_of(const Source& source);
+  void set(const Value* value, Source source);
+  void set_map(const Value* value, CellMap map);
+  void set_uniform(const RecordedStep& step);
+  Cell fixed_cell(const std::string& reason);
+  void fix(const CellMap& map, const std::string& reason);
+  void fix_inputs(const RecordedStep& step, const std::string& reason);
+  CellMap merge(const CellMap& a, const CellMap& b, const std::string& where);
+  void unite(const std::vector<Cell>& a, const std::vector<Cell>& b);
+  /// Leaves at most one varying dimension, by uniting what differs along the others.
+  CellMap settle(const CellMap& map, const Node* node);
+  /// The cells along `dim`, if the map varies along no other; else all is fixed and they are one.
+  std::vector<Cell> channel_cells(const CellMap& map, std::int64_t dim, const std::string& where);
+  /// The cells of a weight's dimension; nothing if the weight is computed.
+  std::optional<std::vector<Cell>> axis_cells(const Value* weight, std::int64_t dim,
+                                              ChannelAxis::Role role, const std::string& layer);
+  std::vector<Cell>& attribute_axis(const std::string& attribute, std::int64_t dim,
+                                    ChannelAxis::Role role, const std::string& layer);
+  void follow_channelwise(const Value* parameter, const std::vector<Cell>& cells,
+                          const std::string& layer);
+  at::Tensor elements_of(const Source& source) const;
+  Source moved(const RecordedStep& step, const Source& source, at::Tensor result,
+               const Value* output);
+  CellMap contract(const Node* node, const CellMap& a, const std::string& a_letters,
+                   const CellMap& b, const std::string& b_letters, const std::string& out_letters,
+                   const std::vector<std::int64_t>& out_sizes);
+  void note_heads(const Value* operand);
+  void settle_parameters();
+
+  const Model& model_;
+  SplitChoices choices_, head_choices_;
+  ChannelFlow flow_;
+  std::unordered_map<const Value*, std::vector<Source>> sources_;
+  std::unordered_map<const Value*, std::size_t> seen_;
+  std::unordered_map<const Node*, Split> splits_;
+  std::map<std::pair<std::string, std::int64_t>, std::size_t> axis_of_;
+  std::map<std::string, Cell> first_element_;  ///< of attributes whose elements have cells
+  std::map<std::string, Cell> fixed_;
+};
+
+std::string op_name(const Node* node);
+std::vector<std::int64_t> sizes_of(const c10::IValue& tensor);
+/// A map that varies along `dim` only.
+CellMap line_map(std::vector<std::int64_t> sizes, std::int64_t dim, const std::vector<Cell>& cells);
+std::int64_t positive_dim(std::int64_t dim, std::size_t rank);
+
+}  // namespace edgecompress::channels

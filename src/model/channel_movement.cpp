@@ -1,0 +1,237 @@
+// Channels through ops that only move data: the op itself is run on the numbers of the cells.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "model/channel_follower.h"
+#include "model/torch_error.h"
+
+namespace edgecompress::channels {
+namespace {
+
+/// The op run with other tensors in the place of its activations, of whatever strides.
+c10::IValue run_with(const Node* node, std::vector<c10::IValue> inputs) {
+  if (node->kind() == c10::aten::view) inputs[0] = inputs[0].toTensor().contiguous();
+  torch::jit::Stack stack = std::move(inputs);
+  node->getOperation()(stack);
+  return stack.back();
+}
+
+std::vector<at::Tensor> tensors_in(const c10::IValue& value) {
+  return value.isTensor() ? std::vector<at::Tensor>{value.toTensor()} : value.toTensorVector();
+}
+
+}  // namespace
+
+const std::map<std::string, Follower::Rule>& Follower::movement_rules() {
+  static const std::map<std::string, Rule> all = [] {
+    std::map<std::string, Rule> by_op;
+    const auto add = [&](const std::vector<const char*>& ops, Rule rule) {
+      for (const char* op : ops) by_op[std::string("aten::") + op] = rule;
+    };
+    add({"view",
+         "reshape",
+         "_reshape_alias",
+         "permute",
+         "transpose",
+         "t",
+         "swapaxes",
+         "swapdims",
+         "movedim",
+         "moveaxis",
+         "unsqueeze",
+         "squeeze",
+         "flatten",
+         "unflatten",
+         "slice",
+         "select",
+         "narrow",
+         "expand",
+         "repeat",
+         "tile",
+         "cat",
+         "concat",
+         "stack",
+         "split",
+         "split_with_sizes",
+         "chunk",
+         "unbind",
+         "unsafe_chunk",
+         "unsafe_split",
+         "pixel_shuffle",
+         "pixel_unshuffle",
+         "channel_shuffle",
+         "tensor_split",
+         "broadcast_to",
+         "view_as",
+         "numpy_T",
+         "unfold",
+         "unsafe_split_with_sizes",
+         "hstack",
+         "vstack"},
+        &Follower::follow_movement);
+    add({"roll", "flip", "rot90"}, &Follower::follow_roll);
+    add({"pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+         "replication_pad1d", "replication_pad2d", "replication_pad3d"},
+        &Follower::follow_pad);
+    add({"index", "index_select", "gather"}, &Follower::follow_index);
+    add({"glu"}, &Follower::follow_glu);
+    return by_op;
+  }();
+  return all;
+}
+
+at::Tensor Follower::elements_of(const Source& source) const {
+  if (source.elements.defined()) return source.elements;
+  const at::Tensor whole = model_.tensor(source.attribute);
+  return at::arange(whole.numel(), at::kInt).view(whole.sizes());
+}
+
+void Follower::follow_movement(const RecordedStep& step) {
+  const Node* node = step.node;
+  std::vector<c10::IValue> inputs = step.inputs;
+  const Source* only = source_of(node->input(0));
+  const bool is_attribute = step.inputs[0].isTensor() && only != nullptr && only->is_attribute();
+  if (is_attribute) {
+    inputs[0] = elements_of(*only);
+  } else if (inputs[0].isTensor()) {
+    inputs[0] = map_of(node->input(0)).expanded();
+  } else {
+    c10::List<at::Tensor> list;
+    for (const Value* element : node->input(0)->node()->inputs()) {
+      list.push_back(map_of(element).expanded());
+    }
+    if (list.size() != step.inputs[0].toTensorVector().size()) {
+      fix_inputs(step, op_name(node) + " takes a list that is made elsewhere");
+      return set_uniform(step);
+    }
+    inputs[0] = std::move(list);
+  }
+  const Source attribute = is_attribute ? *only : Source();
+  std::vector<Source> moved_sources;
+  for (const at::Tensor& result : tensors_in(run_with(node, std::move(inputs)))) {
+    Source source;
+    if (is_attribute) {
+      source.attribute = attribute.attribute;
+      source.elements = result;
+      source.map.sizes = result.sizes().vec();
+    } else {
+      source.map = settle(fold(flow_.sets, result), node);
+    }
+    moved_sources.push_back(std::move(source));
+  }
+  if (step.outputs[0].isTensor()) {
+    set(node->output(), moved_sources.at(0));
+  } else {
+    sources_[node->output()] = std::move(moved_sources);
+  }
+}
+
+/// A channel that changes its place among its like can't be taken out and keep the others' places.
+void Follower::follow_roll(const RecordedStep& step) {
+  const Source* source = source_of(step.node->input(0));
+  const bool is_attribute = source != nullptr && source->is_attribute();
+  if (!is_attribute) {
+    const CellMap map = map_of(step.node->input(0));
+    const std::size_t argument = op_name(step.node) == "aten::flip" ? 1 : 2;
+    for (const std::int64_t dim : step.inputs[argument].toIntVector()) {
+      if (map.varies_along(positive_dim(dim, map.sizes.size()))) {
+        fix(map, op_name(step.node) + " moves it");
+      }
+    }
+  }
+  follow_movement(step);
+}
+
+/// Zeros beside the channels are channels too, of no layer; zeros beside pixels change nothing.
+void Follower::follow_pad(const RecordedStep& step) {
+  const Node* node = step.node;
+  const CellMap map = map_of(node->input(0));
+  const auto sizes = sizes_of(step.outputs[0]);
+  const auto pads = step.inputs[1].toIntVector();
+  const bool is_constant =
+      op_name(node) == "aten::constant_pad_nd" ||
+      (op_name(node) == "aten::pad" && step.inputs[2].toStringRef() == "constant");
+  at::Tensor cells = map.cells;
+  for (std::size_t i = 0; i * 2 + 1 < pads.size(); ++i) {
+    const auto dim = static_cast<std::int64_t>(sizes.size() - 1 - i);
+    if (!map.varies_along(dim) || (pads[2 * i] == 0 && pads[2 * i + 1] == 0)) continue;
+    if (!is_constant || pads[2 * i] < 0 || pads[2 * i + 1] < 0) {
+      fix(map, op_name(node) + " copies it");
+      return set_uniform(step);
+    }
+    const auto beside = [&](std::int64_t count) {
+      std::vector<std::int64_t> shape(sizes.size(), 1);
+      shape[static_cast<std::size_t>(dim)] = count;
+      const Cell first = flow_.sets.make(count);
+      std::vector<std::int64_t> full = cells.sizes().vec();
+      full[static_cast<std::size_t>(dim)] = count;
+      return at::arange(first, first + count, at::kInt).view(shape).expand(full);
+    };
+    cells = at::cat({beside(pads[2 * i]), cells, beside(pads[2 * i + 1])}, dim);
+  }
+  set_map(node->output(), {sizes, cells});
+}
+
+void Follower::follow_index(const RecordedStep& step) {
+  const Node* node = step.node;
+  const Source* source = source_of(node->input(0));
+  const bool is_attribute = source != nullptr && source->is_attribute();
+  const CellMap map = is_attribute ? source->map : map_of(node->input(0));
+  std::vector<std::int64_t> dims;
+  bool are_known = true;
+  if (op_name(node) == "aten::index") {
+    const auto indices = step.inputs[1].toList();
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      const c10::IValue index = indices.get(i);
+      if (index.isTensor() && index.toTensor().defined())
+        dims.push_back(static_cast<std::int64_t>(i));
+    }
+    for (const Value* index : node->input(1)->node()->inputs()) {
+      const bool is_none = index->mustBeNone();
+      const Source* from = source_of(index);
+      const bool is_static = is_none || index->node()->kind() == c10::prim::Constant ||
+                             (from != nullptr && from->is_attribute());
+      are_known = are_known && is_static;
+    }
+  } else {
+    dims.push_back(positive_dim(step.inputs[1].toInt(), map.sizes.size()));
+    are_known = false;
+  }
+  const bool is_across = std::any_of(dims.begin(), dims.end(), [&](std::int64_t dim) {
+    return !is_attribute && map.varies_along(dim);
+  });
+  const bool can_run = are_known && !is_across;
+  if (can_run) {
+    // Attributes that only number positions are read as they are.
+    RecordedStep with_indices = step;
+    c10::impl::GenericList indices(c10::OptionalType::create(c10::TensorType::get()));
+    for (const Value* index : node->input(1)->node()->inputs()) {
+      const Source* from = source_of(index);
+      if (from != nullptr) {
+        indices.push_back(model_.tensor(from->attribute)
+                              .flatten()
+                              .index_select(0, elements_of(*from).flatten().to(at::kLong))
+                              .view(from->map.sizes));
+      } else {
+        indices.push_back(*torch::jit::toIValue(index));
+      }
+    }
+    with_indices.inputs[1] = indices;
+    return follow_movement(with_indices);
+  }
+  fix_inputs(step, op_name(node) + " picks from it");
+  set_uniform(step);
+}
+
+/// One half gates the other.
+void Follower::follow_glu(const RecordedStep& step) {
+  const CellMap map = map_of(step.node->input(0));
+  const std::int64_t dim = positive_dim(step.inputs[1].toInt(), map.sizes.size());
+  const auto halves = map.expanded().chunk(2, dim);
+  set_map(step.node->output(),
+          settle(merge(fold(flow_.sets, halves[0]), fold(flow_.sets, halves[1]), "aten::glu"),
+                 step.node));
+}
+
+}  // namespace edgecompress::channels
