@@ -12,7 +12,9 @@ namespace {
 
 /// By its soname, which the dynamic linker finds through this binary's own run path.
 const EdgecompressCommands& load_engine() {
-  choose_openblas_core();  // OpenBLAS reads it when it is loaded, which is now
+  // OpenBLAS and OpenMP read these when they are loaded, which is now.
+  choose_openblas_core();
+  choose_openmp_spin();
   void* library = dlopen(EDGECOMPRESS_LIBRARY, RTLD_LAZY | RTLD_GLOBAL);
   const char* const hint = "Build and install edgecompress again, and see that LibTorch is there.";
   if (library == nullptr) {

@@ -30,6 +30,13 @@ void choose_openblas_core() {
   if (!core.empty()) ::setenv("OPENBLAS_CORETYPE", core.c_str(), /*overwrite=*/0);
 }
 
+void choose_openmp_spin() {
+  // GOMP_SPINCOUNT would override the policy, which is the user's choice too.
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    ::setenv("GOMP_SPINCOUNT", "10000", /*overwrite=*/0);
+  }
+}
+
 std::string cpu_name() {
   std::ifstream cpus("/proc/cpuinfo");
   for (std::string line; std::getline(cpus, line);) {

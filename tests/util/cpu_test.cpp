@@ -43,6 +43,34 @@ TEST(ChooseOpenblasCore, LeavesTheUsersChoiceAlone) {
   EXPECT_EQ(chosen == nullptr ? "" : std::string(chosen), best_openblas_core());
 }
 
+class ChooseOpenmpSpin : public ::testing::Test {
+ protected:
+  ChooseOpenmpSpin() {
+    ::unsetenv("GOMP_SPINCOUNT");
+    ::unsetenv("OMP_WAIT_POLICY");
+  }
+};
+
+TEST_F(ChooseOpenmpSpin, IsShorterThanThe300000OfGnuOpenmp) {
+  choose_openmp_spin();
+  const char* const chosen = std::getenv("GOMP_SPINCOUNT");
+  ASSERT_NE(chosen, nullptr);
+  EXPECT_GT(std::stoi(chosen), 0);
+  EXPECT_LT(std::stoi(chosen), 300000);
+}
+
+TEST_F(ChooseOpenmpSpin, LeavesTheUsersCountAlone) {
+  ::setenv("GOMP_SPINCOUNT", "77", 1);
+  choose_openmp_spin();
+  EXPECT_STREQ(std::getenv("GOMP_SPINCOUNT"), "77");
+}
+
+TEST_F(ChooseOpenmpSpin, LeavesTheUsersPolicyAlone) {
+  ::setenv("OMP_WAIT_POLICY", "active", 1);
+  choose_openmp_spin();
+  EXPECT_EQ(std::getenv("GOMP_SPINCOUNT"), nullptr);
+}
+
 TEST(CpuName, IsNeverEmpty) { EXPECT_NE(cpu_name(), ""); }
 
 }  // namespace
