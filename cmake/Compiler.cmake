@@ -19,5 +19,6 @@ if(EDGECOMPRESS_SANITIZE)
   # vptr checks need the RTTI of LibTorch's classes, which it does not export whole.
   target_compile_options(edgecompress_flags INTERFACE -fsanitize=${EDGECOMPRESS_SANITIZE} -fno-sanitize=vptr
                          -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
-  target_link_options(edgecompress_flags INTERFACE -fsanitize=${EDGECOMPRESS_SANITIZE})
+  # A sanitizer opens libraries in the program's stead, and of its run paths only an RPATH counts then.
+  target_link_options(edgecompress_flags INTERFACE -fsanitize=${EDGECOMPRESS_SANITIZE} -Wl,--disable-new-dtags)
 endif()
