@@ -223,30 +223,67 @@ Node* insert_functional(torch::jit::Graph& graph, Node* node) {
   return nullptr;
 }
 
-/// The list is nowhere but in the value, so a longer list may take its place.
+const c10::Symbol kSetItem = c10::Symbol::fromQualString("aten::_set_item");
+
+bool changes_list(const Node* node) {
+  return node->kind() == c10::aten::append ||
+         (node->kind() == kSetItem && node->input(0)->type()->kind() == c10::TypeKind::ListType &&
+          constant_of(node->input(1)));
+}
+
+/// The list is nowhere but in the value, so another list may take its place.
 bool is_own_list(const Value* list) {
   if (list->node()->kind() != c10::prim::ListConstruct) return false;
   return std::none_of(list->uses().begin(), list->uses().end(), [](const auto& use) {
     const auto* schema = use.user->maybeSchema();
     if (use.user->kind() == c10::prim::Return)
       return use.user->owningBlock()->owningNode() != nullptr;
-    return !schema || (schema->is_mutable() && use.user->kind() != c10::aten::append);
+    return !schema || (schema->is_mutable() && !changes_list(use.user));
   });
 }
 
 /// Before: l = [a]; l.append(b)      After: l = [a]; m = [a, b], with m read from there on
-bool grow_one_list(Draft& draft) {
+/// Before: l = [a, b]; l[0] = c      After: l = [a, b]; m = [c, b], likewise
+bool rebuild_one_list(Draft& draft) {
   for (Node* node : all_nodes(draft.graph->block())) {
-    if (node->kind() != c10::aten::append) continue;
+    if (!changes_list(node)) continue;
     Value* list = node->input(0);
     if (!is_own_list(list) || list->node()->owningBlock() != node->owningBlock()) continue;
     std::vector<Value*> elements(list->node()->inputs().begin(), list->node()->inputs().end());
-    elements.push_back(node->input(1));
-    Node* longer = draft.graph->createList(
+    if (node->kind() == c10::aten::append) {
+      elements.push_back(node->input(1));
+    } else {
+      const std::int64_t given = constant_of(node->input(1))->toInt();
+      const auto count = static_cast<std::int64_t>(elements.size());
+      const std::int64_t index = given < 0 ? given + count : given;
+      if (index < 0 || index >= count) continue;
+      elements[static_cast<std::size_t>(index)] = node->input(2);
+    }
+    Node* rebuilt = draft.graph->createList(
         list->type()->expectRef<c10::ListType>().getElementType(), elements);
-    longer->setSourceRange(node->sourceRange())->insertBefore(node);
-    node->output()->replaceAllUsesWith(longer->output());
-    list->replaceAllUsesAfterNodeWith(longer, longer->output());
+    rebuilt->setSourceRange(node->sourceRange())->insertBefore(node);
+    if (!node->outputs().empty()) node->output()->replaceAllUsesWith(rebuilt->output());
+    list->replaceAllUsesAfterNodeWith(rebuilt, rebuilt->output());
+    node->destroy();
+    return true;
+  }
+  return false;
+}
+
+/// Before: l = copy([3, 3])      After: l = [3, 3]
+bool spell_out_one_copy(Draft& draft) {
+  static const auto kCopy = c10::Symbol::fromQualString("aten::copy");
+  for (Node* node : all_nodes(draft.graph->block())) {
+    if (node->kind() != kCopy || node->input()->type()->kind() != c10::TypeKind::ListType) continue;
+    const auto content = constant_of(node->input());
+    if (!content || !content->isIntList()) continue;
+    const torch::jit::WithInsertPoint point(node);
+    std::vector<Value*> elements;
+    for (const std::int64_t element : content->toIntVector()) {
+      elements.push_back(draft.graph->insertConstant(element));
+    }
+    Node* list = draft.graph->insertNode(draft.graph->createList(c10::IntType::get(), elements));
+    node->output()->replaceAllUsesWith(list->output());
     node->destroy();
     return true;
   }
@@ -272,7 +309,8 @@ bool remove_one(Draft& draft) {
 
 bool remove_mutation(Draft& draft) {
   bool changed = torch::jit::RemoveListMutation(draft.graph);
-  while (grow_one_list(draft)) changed = true;
+  while (spell_out_one_copy(draft)) changed = true;
+  while (rebuild_one_list(draft)) changed = true;
   while (remove_one(draft)) changed = true;
   return changed;
 }

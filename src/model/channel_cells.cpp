@@ -67,7 +67,13 @@ CellMap fold(const CellSets& sets, const at::Tensor& cells) {
   const at::Tensor source = folded.contiguous();
   const Cell* from = source.data_ptr<Cell>();
   Cell* to = roots.data_ptr<Cell>();
-  for (std::int64_t i = 0; i < source.numel(); ++i) to[i] = sets.find(from[i]);
+  bool are_fixed = source.numel() > 0;
+  for (std::int64_t i = 0; i < source.numel(); ++i) {
+    to[i] = sets.find(from[i]);
+    are_fixed = are_fixed && sets.is_fixed(to[i]);
+  }
+  // What all stays needs no telling apart.
+  if (are_fixed) return uniform_map(cells.sizes().vec(), to[0]);
   for (std::int64_t dim = 0; dim < roots.dim(); ++dim) {
     if (roots.size(dim) <= 1) continue;
     const at::Tensor first = roots.narrow(dim, 0, 1);

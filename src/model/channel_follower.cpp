@@ -223,6 +223,7 @@ const std::map<std::string, Follower::Rule>& Follower::rules() {
     add({"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "rand",
          "randn", "arange", "linspace", "tensor", "scalar_tensor", "eye"},
         &Follower::follow_fill);
+    add({"zero_", "fill_", "copy_"}, &Follower::follow_write);
     by_op["prim::NumToTensor"] = &Follower::follow_fill;
     return by_op;
   }();
@@ -409,6 +410,12 @@ void Follower::follow_fill(const RecordedStep& step) {
   if (!is_filled || count <= 1 || count > kMostElements) return set_uniform(step);
   const Cell first = flow_.sets.make(count);
   set_map(step.node->output(), {sizes, at::arange(first, first + count, at::kInt).view(sizes)});
+}
+
+/// What is written to piece by piece (a mask) keeps its sizes.
+void Follower::follow_write(const RecordedStep& step) {
+  fix_inputs(step, op_name(step.node) + " writes into it");
+  set_uniform(step);
 }
 
 const Source* Follower::source_of(const Value* value) const {

@@ -61,6 +61,7 @@ class Follower {
   void follow_softmax(const RecordedStep& step);
   void follow_spatial(const RecordedStep& step);
   void follow_fill(const RecordedStep& step);
+  void follow_write(const RecordedStep& step);
 
   // Ops that only move data.
   void follow_movement(const RecordedStep& step);

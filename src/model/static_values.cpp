@@ -42,14 +42,14 @@ bool has_data_shaped_output(const Node* node) {
   return ops.count(op) > 0 || (op == "aten::where" && node->inputs().size() == 1);
 }
 
-bool may_hold_tensor(const Value* value) {
-  const auto& type = value->type();
+bool may_hold_tensor(const c10::TypePtr& type) {
   if (type->isSubtypeOf(*c10::TensorType::get())) return true;
   const auto contained = type->containedTypes();
-  return std::any_of(contained.begin(), contained.end(), [](const c10::TypePtr& inner) {
-    return inner->isSubtypeOf(*c10::TensorType::get());
-  });
+  return std::any_of(contained.begin(), contained.end(),
+                     [](const c10::TypePtr& inner) { return may_hold_tensor(inner); });
 }
+
+bool may_hold_tensor(const Value* value) { return may_hold_tensor(value->type()); }
 
 /// A list or dictionary that is written to after it is made: its node tells only half.
 bool is_written_collection(const Value* value) {

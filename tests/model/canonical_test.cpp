@@ -243,6 +243,25 @@ TEST(Canonical, UnrollsLoopsOverSizesAndTheirLists) {
       ->run(model.graph());
 }
 
+TEST(Canonical, DecidesConditionsOnListsThatAreWrittenTo) {
+  const Model model = from_text(root(),
+                                "def forward(self, x):\n"
+                                "  shift = [3, 3].copy()\n"
+                                "  if 4 >= x.size(2):\n"
+                                "    shift[0] = 0\n"
+                                "  shift[-1] = 0\n"
+                                "  y = x\n"
+                                "  if shift[0] + shift[1] > 0:\n"
+                                "    y = torch.roll(x, shift, [2, 3])\n"
+                                "  return y * 2.\n",
+                                {{1, 2, 4, 4}});
+  FileCheck()
+      .check_not("aten::_set_item")
+      ->check_not("prim::If")
+      ->check_not("aten::roll")
+      ->run(model.graph());
+}
+
 TEST(Canonical, TakesPathsThatCanBeTrained) {
   Module module = root();
   module.register_parameter("w", filled({4, 4}).set_requires_grad(true), false);
