@@ -62,15 +62,6 @@ bool has_unary_kernel(const Node* node) {
          op == "aten::sigmoid";
 }
 
-/// The constant of the argument, None if it isn't constant or absent.
-c10::IValue argument(const Node* node, const std::string& name) {
-  const auto* schema = node->maybeSchema();
-  const auto index = schema ? schema->argumentIndexWithName(name) : c10::nullopt;
-  if (!index || static_cast<std::size_t>(*index) >= node->inputs().size()) return {};
-  const auto constant = constant_of(node->input(static_cast<std::size_t>(*index)));
-  return constant ? *constant : c10::IValue();
-}
-
 bool is_zero(const c10::IValue& value) {
   return (value.isInt() && value.toInt() == 0) || (value.isDouble() && value.toDouble() == 0);
 }
@@ -88,15 +79,17 @@ bool kernel_takes_arguments(const Node* node) {
   const Value* output = node->outputs()[0];
   if (output->type()->kind() == c10::TypeKind::ListType && !is_only_unpacked(output)) return false;
   if (op == "aten::mean")
-    return argument(node, "dtype").isNone() && argument(node, "dim").isIntList();
-  if (op == "aten::constant_pad_nd") return is_zero(argument(node, "value"));
+    return constant_argument(node, "dtype").isNone() && constant_argument(node, "dim").isIntList();
+  if (op == "aten::constant_pad_nd") return is_zero(constant_argument(node, "value"));
   if (op == "aten::pad") {
-    const c10::IValue mode = argument(node, "mode"), value = argument(node, "value");
+    const c10::IValue mode = constant_argument(node, "mode"),
+                      value = constant_argument(node, "value");
     return mode.isString() && mode.toStringRef() == "constant" &&
            (value.isNone() || is_zero(value));
   }
   if (op == "aten::hardtanh")
-    return argument(node, "min_val").isScalar() && argument(node, "max_val").isScalar();
+    return constant_argument(node, "min_val").isScalar() &&
+           constant_argument(node, "max_val").isScalar();
   return true;
 }
 
@@ -105,9 +98,9 @@ bool kernel_takes_arguments(const Node* node) {
 bool clamps_at_zero(const Node* node) {
   const std::string op = op_of(node);
   if (op == "aten::relu" || op == "aten::relu6") return true;
-  if (op == "aten::hardtanh") return is_zero(argument(node, "min_val"));
-  if (op == "aten::clamp") return is_zero(argument(node, "min"));
-  return op == "aten::clamp_min" && is_zero(argument(node, "min"));
+  if (op == "aten::hardtanh") return is_zero(constant_argument(node, "min_val"));
+  if (op == "aten::clamp") return is_zero(constant_argument(node, "min"));
+  return op == "aten::clamp_min" && is_zero(constant_argument(node, "min"));
 }
 
 Node* fused_activation(const Node* node) {
@@ -139,13 +132,6 @@ std::string reason_by_kind(LayerKind kind) {
     default:
       return "the op has no INT8 kernel with weights";
   }
-}
-
-std::vector<std::int64_t> spread(const c10::IValue& value, std::size_t rank) {
-  std::vector<std::int64_t> list =
-      value.isInt() ? std::vector<std::int64_t>{value.toInt()} : value.toIntVector();
-  if (list.size() == 1) list.resize(rank, list[0]);
-  return list;
 }
 
 class Int8Planner {
@@ -258,30 +244,7 @@ class Int8Planner {
   }
 
   std::optional<ConvGeometry> geometry_of(const Layer& layer) const {
-    const c10::IValue stride = argument(layer.node, "stride"),
-                      padding = argument(layer.node, "padding"),
-                      dilation = argument(layer.node, "dilation"),
-                      groups = argument(layer.node, "groups");
-    const bool is_constant = stride.isIntList() && dilation.isIntList() && groups.isInt();
-    if (!is_constant) return std::nullopt;
-    const at::Tensor weight = model_.tensor(*layer.weight);
-    const auto rank = static_cast<std::size_t>(weight.dim() - 2);
-    ConvGeometry geometry{spread(stride, rank), {}, spread(dilation, rank), groups.toInt()};
-    if (padding.isIntList()) {
-      geometry.padding = spread(padding, rank);
-    } else if (padding.isString() && padding.toStringRef() == "valid") {
-      geometry.padding.assign(rank, 0);
-    } else if (padding.isString()) {  // "same": only where both sides get the same share
-      for (std::size_t i = 0; i < rank; ++i) {
-        const std::int64_t total =
-            geometry.dilation[i] * (weight.size(static_cast<std::int64_t>(i) + 2) - 1);
-        if (total % 2 != 0) return std::nullopt;
-        geometry.padding.push_back(total / 2);
-      }
-    } else {
-      return std::nullopt;
-    }
-    return geometry;
+    return conv_geometry(layer.node, model_.tensor(*layer.weight).sizes());
   }
 
   /// INT8 already, or made so for a layer anyway.
@@ -292,8 +255,8 @@ class Int8Planner {
   bool is_int8_binary(const Node* node) const {
     const std::string op = op_of(node);
     if ((op != "aten::add" && op != "aten::mul") || node->inputs().size() < 2) return false;
-    if (op == "aten::add" &&
-        !(argument(node, "alpha").isInt() && argument(node, "alpha").toInt() == 1))
+    if (op == "aten::add" && !(constant_argument(node, "alpha").isInt() &&
+                               constant_argument(node, "alpha").toInt() == 1))
       return false;
     const Value *a = node->input(0), *b = node->input(1);
     return is_available(a) && is_available(b) && (int8_.count(a) || int8_.count(b));

@@ -263,6 +263,14 @@ std::optional<c10::IValue> constant_of(const Value* value) {
   return c10::IValue(list);
 }
 
+c10::IValue constant_argument(const Node* node, const std::string& name) {
+  const auto* schema = node->maybeSchema();
+  const auto index = schema ? schema->argumentIndexWithName(name) : c10::nullopt;
+  if (!index || static_cast<std::size_t>(*index) >= node->inputs().size()) return {};
+  const auto constant = constant_of(node->input(static_cast<std::size_t>(*index)));
+  return constant ? *constant : c10::IValue();
+}
+
 Value* insert_attribute(torch::jit::Graph& graph, const std::string& dotted_name) {
   torch::jit::WithInsertPoint guard(*graph.nodes().begin());
   Value* value = graph.inputs().at(0);

@@ -56,6 +56,8 @@ std::string attribute_path(const torch::jit::Value* value);
 /// The int, bool, double, list, string, tensor or None that a constant value holds; lists that are
 /// built from constants count.
 std::optional<c10::IValue> constant_of(const torch::jit::Value* value);
+/// What an operator's argument is if it is constant; None if it isn't, or if there is none.
+c10::IValue constant_argument(const torch::jit::Node* node, const std::string& name);
 /// A value that reads the attribute, inserted at the graph's start (chains of GetAttr).
 /// Throws Error(kInternal) if there is none.
 torch::jit::Value* insert_attribute(torch::jit::Graph& graph, const Model& model,

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "model/conv_geometry.h"
+
 namespace edgecompress {
 
 /// Affine quantization of an activation: real = scale * (q - zero_point), q in [0, 255].
@@ -37,10 +39,6 @@ at::Tensor dequantize(const QuantizedWeight& weight);
 /// and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference").
 QuantizedRange choose_range(double low, double high);
 
-struct ConvGeometry {
-  std::vector<std::int64_t> stride, padding, dilation;
-  std::int64_t groups = 1;
-};
 /// Packed parameters for quantized::conv{1,2,3}d (by the weight's rank) / quantized::linear /
 /// quantized::linear_dynamic. Throws Error(kPass) if the engine refuses.
 c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,

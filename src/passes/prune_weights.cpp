@@ -1,193 +1,230 @@
-// prune_weights: sets the smallest weights to zero.
+// prune_weights: sets the weights that matter least to zero.
 //
 //   Before   w = [0.7, -0.1, 0.4, 0.02]
 //   After    w = [0.7, 0, 0.4, 0]           (ratio 0.5)
 //   Applies  to weight matrices of convolutions, linear layers and RNNs whose name the filters
 //            accept; never to biases or norms. Zeros cost as much to store and run as other
 //            weights: what shrinks is the compressed file.
-//   Formula  layer:     of n weights the round(ratio n) smallest |w| become 0, ties by index
-//            global:    the same over all layers together
-//            threshold: |w| < threshold becomes 0
-//            Han et al. 2015, "Learning both Weights and Connections for Efficient Neural
-//            Networks".
+//   Formula  allocation: each layer's share of zeros, so that the overall share is `ratio`
+//                        (uniform, global, sensitivity: train/sparsity_allocation.h);
+//                        threshold: the share of |w| below it instead
+//            criterion:  which weights go, by |w|, |w| ||x|| or the error that going causes
+//                        (magnitude, wanda, sparsegpt: train/weight_pruning.h)
+//            pattern:    which weights go together (unstructured, n:m, block:
+//                        model/sparsity_pattern.h)
+//            steps:      after step t of T, the share is s_t = s (1 - (1 - t / T)^3), with
+//                        fine-tuning between steps; n:m goes from m:m to n:m the same way.
+//                        Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of
+//                        pruning for model compression"
+//            Magnitudes: Han et al. 2015, "Learning both Weights and Connections for Efficient
+//            Neural Networks".
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "edgecompress/error.h"
-#include "model/layer_filter.h"
-#include "model/layers.h"
 #include "passes/pass.h"
+#include "train/sparsity_allocation.h"
+#include "train/trainer.h"
+#include "train/weight_pruning.h"
+#include "util/random.h"
+#include "util/text.h"
 
 namespace edgecompress {
 namespace {
 
+struct FineTuningOptions {
+  TrainOptions train;
+  LossOptions loss;
+};
+
 struct PruneWeightsOptions {
   double ratio = 0.5;
   std::optional<double> threshold;
-  std::string scope = "layer";
+  std::string allocation = "uniform", criterion = "magnitude", pattern = "unstructured";
+  std::int64_t n = 2, m = 4;
+  std::vector<std::int64_t> block = {4, 1};
+  std::int64_t steps = 1;
+  std::optional<FineTuningOptions> fine_tuning;
   std::vector<std::string> include, exclude;
 };
 
 Options<PruneWeightsOptions> prune_weights_options() {
-  Options<PruneWeightsOptions> options;
-  options.add("ratio", &PruneWeightsOptions::ratio, "share of the weights that is zero afterwards")
+  using T = PruneWeightsOptions;
+  Options<T> o;
+  o.add("ratio", &T::ratio, "share of the weights that is zero afterwards; n:m has its own")
       .at_least(0)
       .below(1);
-  options
-      .add("threshold", &PruneWeightsOptions::threshold,
-           "instead of ratio: zero every |w| below this")
-      .above(0);
-  options
-      .add("scope", &PruneWeightsOptions::scope,
-           "rank the weights within each layer or over all of them")
-      .one_of({"layer", "global"});
-  options.add("include", &PruneWeightsOptions::include,
-              "only layers whose name matches one of these regular expressions");
-  options.add("exclude", &PruneWeightsOptions::exclude,
-              "not layers whose name matches one of these");
-  return options;
+  o.add("threshold", &T::threshold, "instead of ratio: zero every |w| below this").above(0);
+  o.add("allocation", &T::allocation,
+        "the same share of every layer; what each layer has below one magnitude for all; or by the "
+        "measured damage that pruning each layer does to the outputs")
+      .one_of({"uniform", "global", "sensitivity"});
+  o.add("criterion", &T::criterion,
+        "what goes first: the smallest weights; the smallest products of weight and input norm; or "
+        "what the rest of the row can make up for best, which then changes too")
+      .one_of({"magnitude", "wanda", "sparsegpt"});
+  o.add("pattern", &T::pattern,
+        "what goes together: nothing; n:m keeps at most n of each m weights along the inputs of a "
+        "row (of a convolution: along the input channels of one kernel position, as 2:4 kernels "
+        "read them); blocks go whole")
+      .one_of({"unstructured", "n:m", "block"});
+  o.add("n", &T::n, "n:m: weights that stay of each m").at_least(1).at_most(64);
+  o.add("m", &T::m, "n:m: weights in a group").at_least(1).at_most(64);
+  o.add("block", &T::block,
+        "block: [rows, columns], output channels by input channels of one kernel position")
+      .at_least(1)
+      .at_most(4096);
+  o.add("steps", &T::steps, "reach the ratio in so many steps, the first ones larger")
+      .at_least(1)
+      .at_most(100);
+  Options<FineTuningOptions> fine_tuning;
+  fine_tuning.splice(&FineTuningOptions::train, train_options());
+  fine_tuning.splice(&FineTuningOptions::loss, loss_options());
+  o.add("fine_tuning", &T::fine_tuning, fine_tuning,
+        "train between steps (not after the last one), as finetune does");
+  o.add("include", &T::include, "only layers whose name matches one of these regular expressions");
+  o.add("exclude", &T::exclude, "not layers whose name matches one of these");
+  return o;
 }
 
-/// What is pruned: every |w| below `magnitude`, and the first `ties` of those equal to it.
-struct Cut {
-  float magnitude = 0;
-  std::int64_t ties = 0;
-};
-
-struct PrunedWeight {
-  std::string layer, weight;
-  at::Tensor tensor;  // float32, contiguous, a copy
-  std::int64_t zeros_before = 0, zeros_after = 0;
-};
-
-std::vector<PrunedWeight> find_prunable(Model& model, const LayerFilter& filter) {
-  std::vector<PrunedWeight> targets;
-  std::set<std::string> seen;  // shared weights are one
-  const auto add = [&](const Layer& layer, const std::string& weight) {
-    if (!seen.insert(weight).second) return;
-    const c10::IValue value = model.attribute(weight);
-    if (!value.isTensor() || !value.toTensor().is_floating_point() || value.toTensor().dim() < 2)
-      return;
-    const at::Tensor copy = value.toTensor().detach().to(at::kFloat, false, true).contiguous();
-    if (!at::isfinite(copy).all().item<bool>()) {
-      throw Error(ExitCode::kPass, "'" + weight + "' holds values that are not finite",
-                  "the weights of the model are damaged; nothing can be ranked");
-    }
-    targets.push_back({layer.name, weight, copy});
+void check_options(const PruneWeightsOptions& o) {
+  const auto refuse = [](const std::string& what, const std::string& hint) {
+    throw Error(ExitCode::kRecipe, "prune_weights: " + what, hint);
   };
-  for (const Layer& layer : find_layers(model)) {
-    if (!filter.accepts(layer.name)) continue;
-    const bool is_rnn = layer.kind == LayerKind::kLstm || layer.kind == LayerKind::kGru ||
-                        layer.kind == LayerKind::kRnn;
-    const bool is_plain = layer.kind == LayerKind::kConv || layer.kind == LayerKind::kLinear ||
-                          layer.kind == LayerKind::kConvTransposed;
-    if (is_rnn) {
-      for (const std::string& weight : layer.weights) add(layer, weight);
-    } else if (is_plain && layer.weight) {
-      add(layer, *layer.weight);
-    }
-  }
-  return targets;
-}
-
-/// The cut that takes the round(ratio n) smallest magnitudes of targets [first, last).
-Cut cut_at_ratio(const std::vector<PrunedWeight>& targets, std::size_t first, std::size_t last,
-                 double ratio) {
-  std::vector<float> magnitudes;
-  for (std::size_t i = first; i < last; ++i) {
-    const at::Tensor& tensor = targets[i].tensor;
-    const float* values = tensor.data_ptr<float>();
-    for (std::int64_t j = 0; j < tensor.numel(); ++j) magnitudes.push_back(std::abs(values[j]));
-  }
-  const auto count =
-      static_cast<std::size_t>(std::llround(ratio * static_cast<double>(magnitudes.size())));
-  if (count == 0) return {};
-  const auto last_pruned = magnitudes.begin() + static_cast<std::ptrdiff_t>(count - 1);
-  std::nth_element(magnitudes.begin(), last_pruned, magnitudes.end());
-  const float magnitude = *last_pruned;
-  const auto below =
-      std::count_if(magnitudes.begin(), last_pruned, [&](float m) { return m < magnitude; });
-  return {magnitude, static_cast<std::int64_t>(count) - below};
-}
-
-/// Applies the cut; `cut.ties` counts down, so that ties go by index over several targets too.
-void prune(PrunedWeight& target, Cut& cut) {
-  float* values = target.tensor.data_ptr<float>();
-  for (std::int64_t i = 0; i < target.tensor.numel(); ++i) {
-    const float magnitude = std::abs(values[i]);
-    if (magnitude == 0) ++target.zeros_before;
-    if (magnitude < cut.magnitude || (magnitude == cut.magnitude && cut.ties-- > 0)) values[i] = 0;
-    if (values[i] == 0) ++target.zeros_after;
-  }
+  if (o.block.size() != 2)
+    refuse(fmt::format("block: found {} numbers, expected 2", o.block.size()),
+           "give [rows, columns], such as [4, 1]");
+  if (o.pattern == "n:m" && o.n > o.m)
+    refuse(fmt::format("n: found {}, expected at most m ({})", o.n, o.m), "2:4 is n 2, m 4");
+  if (o.pattern == "n:m" && o.allocation != "uniform")
+    refuse("allocation " + o.allocation + " with pattern n:m, which leaves every layer the same",
+           "leave allocation away");
+  if (o.threshold &&
+      (o.pattern != "unstructured" || o.allocation != "uniform" || o.criterion != "magnitude"))
+    refuse("threshold is of single magnitudes, with no other criterion, pattern or allocation",
+           "give ratio instead");
+  if (o.pattern == "block" && o.criterion == "sparsegpt")
+    refuse("criterion sparsegpt has no block pattern", "use magnitude or wanda");
+  if (o.fine_tuning && o.steps < 2)
+    refuse("fine_tuning runs between steps, but there is only one",
+           "give steps of at least 2, or a finetune pass after this one");
 }
 
 class PruneWeights : public Pass {
  public:
   explicit PruneWeights(const PruneWeightsOptions& options)
-      : options_(options), filter_(options.include, options.exclude) {}
+      : options_(options), filter_(options.include, options.exclude) {
+    check_options(options_);
+    if (options_.criterion == "wanda") pruning_.criterion = PruneCriterion::kWanda;
+    if (options_.criterion == "sparsegpt") pruning_.criterion = PruneCriterion::kSparseGpt;
+    pruning_.pattern = {SparsityPattern::Kind::kUnstructured, options_.n, options_.m,
+                        options_.block[0], options_.block[1]};
+    if (options_.pattern == "n:m") pruning_.pattern.kind = SparsityPattern::Kind::kNOfM;
+    if (options_.pattern == "block") pruning_.pattern.kind = SparsityPattern::Kind::kBlock;
+  }
 
   PassResult run(Model& model, PassContext& context) override {
-    std::vector<PrunedWeight> targets = find_prunable(model, filter_);
-    if (context.progress)
-      context.progress->begin("prune", static_cast<std::int64_t>(targets.size()));
-    const bool is_global = options_.scope == "global" && !options_.threshold;
-    Cut cut;
-    if (is_global) cut = cut_at_ratio(targets, 0, targets.size(), options_.ratio);
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      if (options_.threshold) {
-        cut = {static_cast<float>(*options_.threshold), 0};
-      } else if (!is_global) {
-        cut = cut_at_ratio(targets, i, i + 1, options_.ratio);
-      }
-      prune(targets[i], cut);
-      if (context.progress) context.progress->advance();
+    const std::vector<PrunableWeight> weights = find_prunable_weights(model, filter_);
+    PassResult result;
+    if (weights.empty()) {
+      result.note = "no layer with weights passes the filters";
+      return result;
     }
-    if (context.progress) context.progress->end();
-    return store(model, targets);
+    std::vector<at::Tensor> originals;
+    for (const PrunableWeight& weight : weights)
+      originals.push_back(model.tensor(weight.weight).detach().clone());
+    for (std::int64_t step = 1; step <= options_.steps; ++step) {
+      const double left = 1 - static_cast<double>(step) / static_cast<double>(options_.steps);
+      prune_to(model, weights, 1 - left * left * left, context, result);
+      if (options_.fine_tuning && step < options_.steps) fine_tune(model, step, context, result);
+    }
+    describe(model, weights, originals, result);
+    return result;
   }
 
  private:
-  static PassResult store(Model& model, const std::vector<PrunedWeight>& targets) {
-    PassResult result;
-    std::int64_t weights = 0, zeros = 0, pruned = 0;
-    Json layers = Json::array();
-    for (const PrunedWeight& target : targets) {
-      const std::int64_t size = target.tensor.numel();
-      weights += size;
-      zeros += target.zeros_after;
-      pruned += target.zeros_after - target.zeros_before;
-      layers.push_back({{"layer", target.layer},
-                        {"weight", target.weight},
-                        {"sparsity", static_cast<double>(target.zeros_after) /
-                                         static_cast<double>(std::max<std::int64_t>(size, 1))}});
-      if (target.zeros_after == target.zeros_before) continue;
-      const at::Tensor original = model.tensor(target.weight).detach();
-      model.set_tensor(target.weight, original.masked_fill(target.tensor == 0, 0));
+  /// `progress` in (0, 1]: the part of the whole pruning that is done afterwards.
+  void prune_to(Model& model, const std::vector<PrunableWeight>& weights, double progress,
+                PassContext& context, PassResult& result) const {
+    WeightPruning pruning = pruning_;
+    const std::int64_t spare = pruning_.pattern.m - pruning_.pattern.n;
+    pruning.pattern.n = pruning_.pattern.m - std::llround(progress * static_cast<double>(spare));
+    const std::vector<double> shares = allocate(model, weights, progress, context, result);
+    const std::vector<std::string> notes =
+        pruning.apply(model, weights, shares, context.data, progress_of(context));
+    if (!notes.empty()) result.details["other_criterion"] = notes;
+  }
+
+  std::vector<double> allocate(Model& model, const std::vector<PrunableWeight>& weights,
+                               double progress, PassContext& context, PassResult& result) const {
+    const double ratio = options_.ratio * progress;
+    if (options_.threshold) {
+      std::vector<double> shares = threshold_shares(model, weights, *options_.threshold);
+      for (double& share : shares) share *= progress;
+      return shares;
     }
-    result.changed = pruned > 0;
-    const double sparsity =
-        weights > 0 ? static_cast<double>(zeros) / static_cast<double>(weights) : 0;
-    result.counts = {{"layers", static_cast<double>(targets.size())},
-                     {"pruned", static_cast<double>(pruned)},
-                     {"sparsity", sparsity}};
-    result.details["layers"] = std::move(layers);
-    if (targets.empty()) {
-      result.note = "no layer with weights passes the filters";
-    } else if (pruned == 0) {
-      result.note = "as many weights are zero already";
-    } else {
-      result.note = std::to_string(pruned) + " of " + std::to_string(weights) +
-                    " weights set to zero; zeros are stored like other weights, so only the zipped "
-                    "size shrinks";
+    if (options_.allocation == "global") return global_shares(model, weights, ratio);
+    if (options_.allocation == "uniform") return std::vector<double>(weights.size(), ratio);
+    const SensitivityAllocation allocation = allocate_by_sensitivity(
+        model, weights, ratio, pruning_, context.data, progress_of(context));
+    result.details["sensitivity"] = {{"damage", allocation.measured},
+                                     {"all_layers", allocation.damage},
+                                     {"all_layers_uniform", allocation.uniform_damage},
+                                     {"way_from_uniform", allocation.way}};
+    return allocation.shares;
+  }
+
+  void fine_tune(Model& model, std::int64_t step, PassContext& context, PassResult& result) const {
+    const auto seed = derive_seed(context.seed, "step " + std::to_string(step));
+    TrainTask task = make_task("prune_weights", options_.fine_tuning->train, *context.data, seed);
+    task.loss = target_loss(options_.fine_tuning->loss);
+    task.score = context.score;
+    for (const auto& [name, parameter] : model.named_parameters()) {
+      if (parameter.is_floating_point()) task.parameters.push_back(name);
     }
-    return result;
+    const TrainResult trained = train(model, task, progress_of(context));
+    result.changed = result.changed || trained.best_epoch > 0;
+    result.details["fine_tuning"].push_back(trained.curves());
+  }
+
+  Progress& progress_of(PassContext& context) const {
+    return context.progress ? *context.progress : silent_;
+  }
+
+  void describe(const Model& model, const std::vector<PrunableWeight>& weights,
+                const std::vector<at::Tensor>& originals, PassResult& result) const {
+    std::int64_t all = 0, zeros = 0, zeros_before = 0;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const at::Tensor weight = model.tensor(weights[i].weight).detach();
+      const std::int64_t size = weights[i].size(), own = weight.eq(0).sum().item<std::int64_t>();
+      all += size;
+      zeros += own;
+      zeros_before += originals[i].eq(0).sum().item<std::int64_t>();
+      result.changed = result.changed || !weight.equal(originals[i]);
+      result.details["layers"].push_back(
+          {{"layer", weights[i].layer},
+           {"weight", weights[i].weight},
+           {"sparsity", static_cast<double>(own) / static_cast<double>(size)}});
+    }
+    result.counts = {{"layers", static_cast<double>(weights.size())},
+                     {"pruned", static_cast<double>(zeros - zeros_before)},
+                     {"sparsity", static_cast<double>(zeros) / static_cast<double>(all)}};
+    result.note =
+        result.changed
+            ? fmt::format(
+                  "{} of {} weights set to zero ({}, {}); zeros are stored like "
+                  "other weights, so only the zipped size shrinks",
+                  zeros - zeros_before, all, options_.criterion, pruning_.pattern.to_string())
+            : "as many weights are zero already";
   }
 
   PruneWeightsOptions options_;
   LayerFilter filter_;
+  WeightPruning pruning_;
+  mutable Progress silent_;
 };
 
 }  // namespace
@@ -196,9 +233,16 @@ PassSpec prune_weights_pass() {
   PassSpec spec;
   const auto options = prune_weights_options();
   spec.description.name = "prune_weights";
-  spec.description.summary = "Set the weights of smallest magnitude to zero";
+  spec.description.summary = "Set the weights that matter least to zero";
   spec.description.options = options.table();
   spec.description.needs.float_model = true;
+  PassNeeds calibrated = spec.description.needs, trained = spec.description.needs;
+  calibrated.calibration = true;
+  trained.training = trained.labels = true;
+  spec.description.when = {{"criterion", "wanda", calibrated},
+                           {"criterion", "sparsegpt", calibrated},
+                           {"allocation", "sensitivity", calibrated},
+                           {"fine_tuning", nullptr, trained}};
   spec.make = [options](const Json& json) {
     return std::make_unique<PruneWeights>(options.bind(json));
   };

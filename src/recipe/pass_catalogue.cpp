@@ -31,13 +31,34 @@ std::string needs_text(const PassNeeds& needs) {
   return join(parts, ", ");
 }
 
+bool holds(const PassDescription::When& condition, const Json& resolved_options) {
+  const auto found = resolved_options.find(condition.option);
+  if (found == resolved_options.end()) return false;
+  return condition.value.is_null() ? !found->is_null() : *found == condition.value;
+}
+
+PassNeeds both(const PassNeeds& a, const PassNeeds& b) {
+  return {a.calibration || b.calibration, a.training || b.training, a.labels || b.labels,
+          a.float_model || b.float_model, a.makes_int8 || b.makes_int8};
+}
+
+/// "mode static", or the option alone where any value will do.
+std::string condition_text(const PassDescription::When& condition) {
+  if (condition.value.is_null()) return condition.option;
+  return condition.option + " " +
+         (condition.value.is_string() ? condition.value.get<std::string>()
+                                      : condition.value.dump());
+}
+
 /// What a pass needs, where that hangs on its options too.
 std::string needs_text(const PassDescription& pass) {
   std::string text = needs_text(pass.needs);
-  for (const PassDescription::When& when : pass.when) {
-    const std::string needs = needs_text(when.needs);
-    text += fmt::format("{}with {} {}: {}", text.empty() ? "" : "; ", when.option,
-                        when.value.is_string() ? when.value.get<std::string>() : when.value.dump(),
+  for (std::size_t i = 0; i < pass.when.size();) {
+    const std::string needs = needs_text(pass.when[i].needs);
+    std::vector<std::string> conditions;
+    for (; i < pass.when.size() && needs_text(pass.when[i].needs) == needs; ++i)
+      conditions.push_back(condition_text(pass.when[i]));
+    text += fmt::format("{}with {}: {}", text.empty() ? "" : "; ", join(conditions, ", "),
                         needs.empty() ? "nothing" : needs);
   }
   return text.empty() ? "–" : text;
@@ -76,11 +97,12 @@ Table summary_table(const std::vector<PassDescription>& passes, const std::strin
 }  // namespace
 
 PassNeeds PassDescription::needs_with(const Json& resolved_options) const {
+  std::optional<PassNeeds> changed;
   for (const When& condition : when) {
-    const auto found = resolved_options.find(condition.option);
-    if (found != resolved_options.end() && *found == condition.value) return condition.needs;
+    if (holds(condition, resolved_options))
+      changed = changed ? both(*changed, condition.needs) : condition.needs;
   }
-  return needs;
+  return changed.value_or(needs);
 }
 
 const PassDescription& PassCatalogue::at(const std::string& name,

@@ -24,8 +24,8 @@ struct PassDescription {
   OptionTable options;
   /// Needs that hold whatever the options are.
   PassNeeds needs;
-  /// Options that change the needs: where option `option` has the value `value`, `needs` apply
-  /// instead.
+  /// Options that change the needs: where option `option` has the value `value` (null: any value
+  /// but null), `needs` apply instead; where several do, all that they ask for.
   struct When {
     std::string option;
     Json value;

@@ -230,7 +230,7 @@ TEST(Runner, DryRunWritesNothing) {
   const Outcome outcome = run(request);
   EXPECT_THAT(outcome.text, HasSubstr("prune_weights"));
   EXPECT_THAT(outcome.text, HasSubstr("train 72, "));
-  EXPECT_THAT(outcome.text, Not(HasSubstr("scope=")));  // a default is not worth a word
+  EXPECT_THAT(outcome.text, Not(HasSubstr("allocation=")));  // a default is not worth a word
   EXPECT_FALSE(std::filesystem::exists(bench.path("out")));
 }
 

@@ -125,6 +125,19 @@ TEST(PassCatalogue, SurvivesBeingWrittenAsData) {
   EXPECT_TRUE(copy.at("shrink", "").needs_with({{"mode", "dynamic"}}).makes_int8);
 }
 
+TEST(PassCatalogue, AddsUpTheNeedsOfEveryConditionThatHolds) {
+  PassNeeds calibrated, trained;
+  calibrated.calibration = true;
+  trained.training = true;
+  const PassDescription pass{
+      "trim", "", {}, {}, {{"criterion", "wanda", calibrated}, {"training", nullptr, trained}}};
+  EXPECT_FALSE(pass.needs_with({{"criterion", "magnitude"}, {"training", nullptr}}).training);
+  EXPECT_FALSE(pass.needs_with({{"criterion", "wanda"}, {"training", nullptr}}).training);
+  EXPECT_TRUE(pass.needs_with({{"criterion", "magnitude"}, {"training", {{"a", 1}}}}).training);
+  const PassNeeds both = pass.needs_with({{"criterion", "wanda"}, {"training", 1}});
+  EXPECT_TRUE(both.calibration && both.training);
+}
+
 TEST(PassCatalogue, ShowsEveryPassAndOption) {
   const std::string markdown = example_catalogue().markdown();
   for (const char* row : {"| `sharpen` | Sets weights to zero | – |",
