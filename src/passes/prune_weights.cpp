@@ -5,8 +5,10 @@
 //   Applies  to weight matrices of convolutions, linear layers and RNNs whose name the filters
 //            accept; never to biases or norms. Zeros cost as much to store and run as other
 //            weights: what shrinks is the compressed file.
-//   Formula  allocation: each layer's share of zeros, so that the overall share is `ratio`
-//                        (uniform, global, sensitivity: train/sparsity_allocation.h);
+//   Formula  allocation: each layer's share s_l of zeros, so that the overall share is `ratio`.
+//                        uniform: the same; global: what is below one magnitude; sensitivity: of
+//                        least sum_l D_l(s_l), D_l being the measured change of the outputs when
+//                        layer l is pruned alone (train/sparsity_allocation.h).
 //                        threshold: the share of |w| below it instead
 //            criterion:  which weights go, by |w|, |w| ||x|| or the error that going causes
 //                        (magnitude, wanda, sparsegpt: train/weight_pruning.h)

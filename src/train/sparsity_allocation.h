@@ -2,19 +2,19 @@
 //
 //   uniform      every layer loses the same share
 //   global       one magnitude for all layers: each loses what it has below it
-//   sensitivity  what harms the network's outputs least. The damage of a layer that is pruned
-//   alone,
-//                  D_l(s) = sum (y_pruned - y)^2 / sum y^2 over calibration samples, no labels,
-//                is measured at s = R / 2, R and (1 + R) / 2 for an overall share R. Between them
-//                it follows the removed energy E_l(s), the sum of the squared scores of what goes:
-//                  D_l(s) = D_a (E_l(s) / E_a)^p, through the measured points a and b beside s
-//                (below the first, p = 1: a second-order expansion of the loss). Then
-//                  minimise sum_l D_l(s_l)  subject to  sum_l n_l s_l = R sum_l n_l,
-//                  0 <= s_l <= (1 + R) / 2
-//                on the lower convex hulls of the curves, where taking the cheapest slopes first is
-//                optimal. Damages are taken to add up, as second-order methods do (LeCun et al.
-//                1990, "Optimal Brain Damage"); if the measured damage of the whole is not less
-//                than the uniform one's, the uniform allocation stays.
+//   sensitivity  what harms the network's outputs least
+//
+// Sensitivity: the damage of pruning layer l alone, without labels, is
+//   D_l(s) = sum (y_pruned - y)^2 / sum y^2 over calibration samples,
+// measured at the shares s = R / 2, R and (1 + R) / 2 for an overall share R. Between them it
+// follows the removed energy E_l(s), the sum of the squared scores of what goes:
+//   D_l(s) = D_a (E_l(s) / E_a)^p, through the measured points a and b beside s
+// (below the first, p = 1: a second-order expansion). Then
+//   minimise sum_l D_l(s_l)  subject to  sum_l n_l s_l = R sum_l n_l,  0 <= s_l <= (1 + R) / 2
+// on the lower convex hulls of the curves, where taking the cheapest slopes first is optimal. This
+// takes damages to add up, as second-order methods do (LeCun et al. 1990, "Optimal Brain Damage").
+// They don't quite, so the damage of the whole is measured at 0, 1/4, 1/2, 3/4 and all of the way
+// from the uniform shares to these, and the least one stays.
 #pragma once
 
 #include <cstdint>
