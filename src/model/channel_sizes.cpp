@@ -135,10 +135,15 @@ std::optional<IValue> ShrunkRun::run_node(const Value* value) const {
 
 namespace {
 
+const std::unordered_set<Cell> kNothing;
+
 class SizeRewriter {
  public:
   SizeRewriter(Model& model, const ChannelGroups& groups, const std::unordered_set<Cell>& removed)
-      : model_(model), graph_(model.edit()), run_(groups.flow, groups.run, removed) {
+      : model_(model),
+        graph_(model.edit()),
+        before_(groups.flow, groups.run, kNothing),
+        run_(groups.flow, groups.run, removed) {
     if (groups.other_run) other_.emplace(groups.flow, *groups.other_run, removed);
   }
 
@@ -156,8 +161,10 @@ class SizeRewriter {
       return std::any_of(names.begin(), names.end(),
                          [&](const char* name) { return op == std::string("aten::") + name; });
     };
-    if (is({"view", "reshape", "_reshape_alias", "expand", "broadcast_to", "new_zeros", "new_ones",
-            "new_full", "new_empty"})) {
+    if (is({"mul", "div", "add", "sub", "rsub", "pow"})) {
+      keep_factors(node);
+    } else if (is({"view", "reshape", "_reshape_alias", "expand", "broadcast_to", "new_zeros",
+                   "new_ones", "new_full", "new_empty"})) {
       rewrite_list(node, 1, 0);
     } else if (is({"zeros", "ones", "full", "empty", "rand", "randn"})) {
       rewrite_list(node, 0, 0);
@@ -184,6 +191,28 @@ class SizeRewriter {
                    "unsafe_split_with_sizes", "tensor_split"})) {
       rewrite_split(node);
     }
+  }
+
+  /// A number that is computed from a size but scales activations (1 / sqrt(head width)) was meant
+  /// for the network as it was trained.
+  void keep_factors(Node* node) {
+    const auto sizes = before_.sizes(node->output());
+    if (!sizes || sizes->empty()) return;
+    for (std::size_t i = 0; i < node->inputs().size(); ++i) {
+      const Value* factor = node->input(i);
+      if (constant_of(factor) || factor->node()->kind() == c10::prim::GetAttr) continue;
+      const auto sizes_of_factor = before_.sizes(factor);
+      if (sizes_of_factor && !sizes_of_factor->empty()) continue;
+      const auto then = before_.evaluate(factor), now = run_.evaluate(factor);
+      if (!then || !now || is_same(*then, *now)) continue;
+      const torch::jit::WithInsertPoint point(node);
+      node->replaceInput(i, graph_->insertConstant(*then));
+    }
+  }
+
+  static bool is_same(const IValue& a, const IValue& b) {
+    if (a.isTensor() && b.isTensor()) return at::equal(a.toTensor(), b.toTensor());
+    return a.isScalar() && b.isScalar() && a.toScalar().toDouble() == b.toScalar().toDouble();
   }
 
   Value* constant(Node* before, std::int64_t number) {
@@ -379,7 +408,7 @@ class SizeRewriter {
 
   Model& model_;
   std::shared_ptr<torch::jit::Graph> graph_;
-  ShrunkRun run_;
+  ShrunkRun before_, run_;
   std::optional<ShrunkRun> other_;
 };
 
