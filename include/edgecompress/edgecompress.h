@@ -43,6 +43,7 @@ struct RunRequest {
 struct InspectRequest {
   std::string model;
   std::vector<std::string> inputs;  ///< "1x3x224x224" or "4x16:int64"; empty: shapes stay unknown
+  bool groups = false;              ///< channel groups too; needs inputs
   std::vector<std::string> op_libraries;
 };
 

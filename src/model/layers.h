@@ -74,6 +74,9 @@ struct NodeMacs {
   std::int64_t macs;
   std::vector<std::int64_t> output_sizes;
 };
+/// MACs of one node given these inputs and outputs; of tensors only their sizes are looked at.
+std::int64_t macs_of(const torch::jit::Node& node, c10::ArrayRef<c10::IValue> inputs,
+                     c10::ArrayRef<c10::IValue> outputs);
 std::vector<NodeMacs> count_macs(const Model& model, const std::vector<at::Tensor>& inputs);
 
 }  // namespace edgecompress

@@ -156,14 +156,14 @@ bool has_packed_weight(const Node* node) {
          node->output()->type()->isSubtypeOf(*c10::TensorType::get());
 }
 
+}  // namespace
+
 std::int64_t macs_of(const Node& node, Values inputs, Values outputs) {
   const std::string op = op_of(&node);
   if (has_packed_weight(&node)) return quantized_macs(op, inputs, outputs);
   const auto rule = rules().find(op);
   return rule == rules().end() ? 0 : rule->second(op, inputs, outputs);
 }
-
-}  // namespace
 
 std::vector<NodeMacs> count_macs(const Model& model, const std::vector<at::Tensor>& inputs) {
   const at::NoGradGuard no_gradients;

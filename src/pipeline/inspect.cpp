@@ -6,7 +6,10 @@
 
 #include <unordered_map>
 
+#include "edgecompress/error.h"
 #include "eval/size.h"
+#include "model/channel_groups.h"
+#include "model/channel_selection.h"
 #include "model/layers.h"
 #include "model/model.h"
 #include "pipeline/commands.h"
@@ -102,6 +105,57 @@ Json json_of(const std::vector<Row>& rows) {
   return list;
 }
 
+const char* role_text(ChannelAxis::Role role) {
+  switch (role) {
+    case ChannelAxis::Role::kProduces:
+      return "produces";
+    case ChannelAxis::Role::kConsumes:
+      return "consumes";
+    default:
+      return "follows";
+  }
+}
+
+/// Every group with its members as "tensor:dimension", then the layers that can't be pruned.
+std::string groups_text(const ChannelGroups& found) {
+  std::string text = "\n";
+  for (const ChannelGroup& group : found.groups) {
+    text += fmt::format("group {}: {} units of {}\n", group.name, group.units.size(),
+                        channels_per_unit(group));
+    for (const auto role : {ChannelAxis::Role::kProduces, ChannelAxis::Role::kFollows,
+                            ChannelAxis::Role::kConsumes}) {
+      std::vector<std::string> members;
+      for (const ChannelMember& member : group.members) {
+        if (member.role == role) members.push_back(fmt::format("{}:{}", member.tensor, member.dim));
+      }
+      if (!members.empty()) text += fmt::format("  {}  {}\n", role_text(role), join(members, ", "));
+    }
+  }
+  for (const FixedLayer& layer : found.fixed)
+    text += fmt::format("left alone: {}: {}\n", layer.layer, layer.reason);
+  return text;
+}
+
+Json json_of(const ChannelGroups& found) {
+  Json groups = Json::array(), left_alone = Json::array();
+  for (const ChannelGroup& group : found.groups) {
+    Json members = Json::array();
+    for (const ChannelMember& member : group.members) {
+      members.push_back({{"tensor", member.tensor},
+                         {"dim", member.dim},
+                         {"role", role_text(member.role)},
+                         {"layer", member.layer}});
+    }
+    groups.push_back({{"name", group.name},
+                      {"units", group.units.size()},
+                      {"channels_per_unit", channels_per_unit(group)},
+                      {"members", std::move(members)}});
+  }
+  for (const FixedLayer& layer : found.fixed)
+    left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
+  return {{"groups", std::move(groups)}, {"left_alone", std::move(left_alone)}};
+}
+
 const char* kind_text(Finding::Kind kind) {
   return kind == Finding::Kind::kDecided ? "decided from the inputs" : "left as it is";
 }
@@ -110,6 +164,10 @@ const char* kind_text(Finding::Kind kind) {
 
 Outcome inspect_command(const InspectRequest& request, Progress&) {
   const auto inputs = parse_inputs(request.inputs);
+  if (request.groups && inputs.empty()) {
+    throw Error(ExitCode::kUsage, "--groups: channel groups are found by running the model",
+                "give the shape of each input with --input");
+  }
   prepare_process(0, request.op_libraries);
   Model model = Model::load(request.model, inputs);
   const Size size = measure_size(request.model, load_as_stored(request.model));
@@ -133,6 +191,11 @@ Outcome inspect_command(const InspectRequest& request, Progress&) {
     text += fmt::format("{}: {}: {}\n", kind_text(finding.kind), finding.where, finding.what);
     json["findings"].push_back(
         {{"kind", kind_text(finding.kind)}, {"where", finding.where}, {"what", finding.what}});
+  }
+  if (request.groups) {
+    const ChannelGroups found = find_channel_groups(model);
+    text += groups_text(found);
+    json["channel_groups"] = json_of(found);
   }
   return {ExitCode::kDone, text, json.dump(2, ' ', false, Json::error_handler_t::replace)};
 }

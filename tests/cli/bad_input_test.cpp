@@ -65,6 +65,8 @@ TEST_F(BadInput, WrongType) {
 TEST_F(BadInput, OrderThatCannotWork) {
   bench.recipe["passes"] = {{{"pass", "quantize_int8"}}, {{"pass", "finetune"}, {"epochs", 1}}};
   expect_failure(3, AllOf(HasSubstr("finetune"), HasSubstr("quantize_int8")));
+  bench.recipe["passes"] = {{{"pass", "quantize_int8"}}, {{"pass", "prune_channels"}}};
+  expect_failure(3, AllOf(HasSubstr("prune_channels"), HasSubstr("quantize_int8")));
 }
 
 TEST_F(BadInput, MissingRecipe) {

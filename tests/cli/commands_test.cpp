@@ -83,6 +83,35 @@ TEST(InspectCommand, WorksWithoutInputs) {
   EXPECT_THAT(result.out, HasSubstr("--input"));
 }
 
+TEST(InspectCommand, ListsChannelGroupsOnRequest) {
+  const Workbench bench;
+  const std::string net = bench.path("net.pt").string();
+  const BinaryResult text = run_binary({"inspect", net, "--input", "1x3x12x12", "--groups"});
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("conv1: 8 units of 1"));
+  EXPECT_THAT(text.out, HasSubstr("consumes  conv2.weight:1"));
+  EXPECT_THAT(text.out, HasSubstr("left alone: fc: "));
+
+  const BinaryResult result =
+      run_binary({"inspect", net, "--input", "1x3x12x12", "--groups", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const json found = json::parse(result.out).at("channel_groups");
+  ASSERT_EQ(found.at("groups").size(), 2);
+  EXPECT_EQ(found.at("groups").at(1).at("name"), "conv2");
+  EXPECT_EQ(found.at("groups").at(1).at("units"), 16);
+  EXPECT_EQ(
+      found.at("groups").at(1).at("members").at(0),
+      json({{"tensor", "conv2.weight"}, {"dim", 0}, {"role", "produces"}, {"layer", "conv2"}}));
+  EXPECT_EQ(found.at("left_alone").at(0).at("layer"), "fc");
+}
+
+TEST(InspectCommand, NeedsInputsForChannelGroups) {
+  const Workbench bench;
+  const BinaryResult result = run_binary({"inspect", bench.path("net.pt").string(), "--groups"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("--input"));
+}
+
 TEST(InspectCommand, WrongInputShapeIsAModelError) {
   const Workbench bench;
   const BinaryResult result =

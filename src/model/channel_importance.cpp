@@ -1,0 +1,261 @@
+#include "model/channel_importance.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "edgecompress/error.h"
+#include "model/interpreter.h"
+#include "model/layers.h"
+#include "util/random.h"
+
+namespace edgecompress {
+namespace {
+
+using Role = ChannelAxis::Role;
+
+/// Adds up one group's members.
+class GroupScores {
+ public:
+  explicit GroupScores(const ChannelGroup& group) : sums_(group.units.size(), 0.0) {}
+
+  void add(const std::vector<double>& of_units) {
+    double mean = 0;
+    for (const double score : of_units) mean += score / static_cast<double>(of_units.size());
+    ++members_;
+    // A member that is zero for every unit tells none from another.
+    for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += mean > 0 ? of_units[i] / mean : 1;
+  }
+
+  void store(UnitImportance& importance) const {
+    std::vector<double> scores = sums_;
+    for (double& score : scores) score = members_ > 0 ? score / members_ : 1;
+    importance.scores.push_back(std::move(scores));
+    importance.is_known.push_back(members_ > 0);
+  }
+
+ private:
+  std::vector<double> sums_;
+  int members_ = 0;
+};
+
+std::vector<double> doubles_of(const at::Tensor& tensor) {
+  const at::Tensor values = tensor.to(at::kDouble).contiguous();
+  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
+}
+
+/// One row for each unit: all that its positions hold.
+at::Tensor rows_of_units(const at::Tensor& tensor, const ChannelMember& member) {
+  std::vector<std::int64_t> positions;
+  for (const auto& of_unit : member.positions)
+    positions.insert(positions.end(), of_unit.begin(), of_unit.end());
+  return tensor.index_select(member.dim, at::tensor(positions, at::kLong))
+      .movedim(member.dim, 0)
+      .reshape({static_cast<std::int64_t>(member.positions.size()), -1});
+}
+
+/// For each unit the sum of its distances to the others.
+std::vector<double> distances_to_others(const at::Tensor& tensor, const ChannelMember& member) {
+  const at::Tensor rows = rows_of_units(tensor, member);
+  return doubles_of(at::cdist(rows, rows).sum(1));
+}
+
+/// For each unit the sum over all that its positions hold.
+std::vector<double> sums_of_units(const at::Tensor& tensor, const ChannelMember& member) {
+  std::vector<std::int64_t> others;
+  for (std::int64_t dim = 0; dim < tensor.dim(); ++dim) {
+    if (dim != member.dim) others.push_back(dim);
+  }
+  const auto of_positions = doubles_of(others.empty() ? tensor : tensor.sum(others));
+  std::vector<double> sums;
+  for (const auto& positions : member.positions) {
+    double sum = 0;
+    for (const std::int64_t position : positions)
+      sum += of_positions[static_cast<std::size_t>(position)];
+    sums.push_back(sum);
+  }
+  return sums;
+}
+
+std::vector<double> score_units(const at::Tensor& tensor, const ChannelMember& member,
+                                WeightCriterion criterion) {
+  if (criterion == WeightCriterion::kGeometricMedian) return distances_to_others(tensor, member);
+  if (criterion != WeightCriterion::kL2) return sums_of_units(tensor.abs(), member);
+  std::vector<double> scores = sums_of_units(tensor.square(), member);
+  for (double& score : scores) score = std::sqrt(score);
+  return scores;
+}
+
+std::set<std::string> batch_norm_scales(const Model& model) {
+  std::set<std::string> names;
+  for (const Layer& layer : find_layers(model)) {
+    if (layer.kind == LayerKind::kBatchNorm && layer.weight) names.insert(*layer.weight);
+  }
+  return names;
+}
+
+at::Tensor finite_tensor(const Model& model, const std::string& name) {
+  at::Tensor tensor = model.tensor(name).detach().to(at::kFloat);
+  if (!at::isfinite(tensor).all().item<bool>()) {
+    throw Error(ExitCode::kPass, "'" + name + "' holds values that are not finite",
+                "the weights of the model are damaged; nothing can be ranked");
+  }
+  return tensor;
+}
+
+}  // namespace
+
+UnitImportance weight_importance(const Model& model, const ChannelGroups& groups,
+                                 WeightCriterion criterion) {
+  const at::NoGradGuard no_grad;
+  const std::set<std::string> scales = batch_norm_scales(model);
+  const auto counts = [&](const ChannelMember& member) {
+    switch (criterion) {
+      case WeightCriterion::kGeometricMedian:
+        return member.role == Role::kProduces;
+      case WeightCriterion::kBatchNormScale:
+        return scales.count(member.tensor) > 0;
+      case WeightCriterion::kL1:
+      case WeightCriterion::kL2:
+        break;
+    }
+    return member.role != Role::kFollows;
+  };
+  UnitImportance importance;
+  for (const ChannelGroup& group : groups.groups) {
+    GroupScores scores(group);
+    for (const ChannelMember& member : group.members) {
+      if (!counts(member)) continue;
+      scores.add(score_units(finite_tensor(model, member.tensor), member, criterion));
+    }
+    scores.store(importance);
+  }
+  return importance;
+}
+
+UnitImportance random_importance(const ChannelGroups& groups, std::uint64_t seed) {
+  UnitImportance importance;
+  Random random(derive_seed(seed, "channel importance"));
+  for (const ChannelGroup& group : groups.groups) {
+    std::vector<double> scores(group.units.size());
+    for (double& score : scores) score = random.uniform();
+    importance.scores.push_back(std::move(scores));
+    importance.is_known.push_back(true);
+  }
+  return importance;
+}
+
+/// An activation that layers consume channels of.
+struct ActivationImportance::Watched {
+  const torch::jit::Value* value;
+  const torch::jit::Node* reader;  // whose first input it is
+  std::int64_t dim;
+  std::vector<Cell> cells;  // along dim
+  at::Tensor sums;          // float64, along dim
+};
+
+ActivationImportance::ActivationImportance(const Model& model, const ChannelGroups& groups,
+                                           ActivationCriterion criterion)
+    : model_(model), groups_(groups), criterion_(criterion) {
+  std::set<std::string> consumers;
+  for (const ChannelAxis& axis : groups.flow.axes) {
+    if (axis.role == Role::kConsumes) consumers.insert(axis.tensor);
+  }
+  std::set<const torch::jit::Value*> seen;
+  for (const Layer& layer : find_layers(model)) {
+    const bool consumes =
+        std::any_of(layer.weights.begin(), layer.weights.end(),
+                    [&](const std::string& weight) { return consumers.count(weight) > 0; });
+    if (!consumes) continue;
+    const torch::jit::Value* value = layer.node->input(0);
+    const auto map = groups.flow.values.find(value);
+    if (map == groups.flow.values.end() || !seen.insert(value).second) continue;
+    const auto dims = map->second.varying_dims();
+    if (dims.size() != 1) continue;
+    watched_.push_back(
+        {value, layer.node, dims[0], cells_along(map->second, dims[0]),
+         at::zeros({map->second.sizes[static_cast<std::size_t>(dims[0])]}, at::kDouble)});
+  }
+}
+
+ActivationImportance::~ActivationImportance() = default;
+
+void ActivationImportance::observe(const std::vector<at::Tensor>& inputs) {
+  std::unordered_map<const torch::jit::Node*, Watched*> by_reader;
+  for (Watched& watched : watched_) by_reader[watched.reader] = &watched;
+  const auto look = [&](const torch::jit::Node& node, c10::ArrayRef<c10::IValue> given,
+                        c10::ArrayRef<c10::IValue>) {
+    const auto found = by_reader.find(&node);
+    if (found == by_reader.end()) return;
+    Watched& watched = *found->second;
+    const at::Tensor& activation = given[0].toTensor();
+    const at::Tensor values = criterion_ == ActivationCriterion::kMean
+                                  ? activation.abs().to(at::kDouble)
+                                  : activation.ne(0).to(at::kDouble);
+    const auto channels = watched.sums.size(0);
+    // A batch that was merged with the channels repeats their pattern.
+    watched.sums.add_(values.movedim(watched.dim, -1).reshape({-1, channels}).sum(0));
+  };
+  Interpreter(model_).run({inputs.begin(), inputs.end()}, look);
+}
+
+UnitImportance ActivationImportance::result() const {
+  UnitImportance importance;
+  for (const ChannelGroup& group : groups_.groups) {
+    std::unordered_map<Cell, std::size_t> unit_of;
+    for (std::size_t i = 0; i < group.units.size(); ++i) unit_of[group.units[i]] = i;
+    GroupScores scores(group);
+    for (const Watched& watched : watched_) {
+      const std::vector<double> of_positions = doubles_of(watched.sums);
+      std::vector<double> of_units(group.units.size(), 0.0);
+      bool is_any = false;
+      for (std::size_t i = 0; i < watched.cells.size(); ++i) {
+        const auto unit = unit_of.find(groups_.flow.sets.find(watched.cells[i]));
+        if (unit == unit_of.end()) continue;
+        of_units[unit->second] += of_positions[i];
+        is_any = true;
+      }
+      if (is_any) scores.add(of_units);
+    }
+    scores.store(importance);
+  }
+  return importance;
+}
+
+TaylorImportance::TaylorImportance(const ChannelGroups& groups) : groups_(groups) {
+  for (const ChannelGroup& group : groups.groups) {
+    sums_.emplace_back(group.members.size());
+    for (auto& of_member : sums_.back()) of_member.assign(group.units.size(), 0.0);
+  }
+}
+
+void TaylorImportance::observe(const Model& model) {
+  const at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < sums_.size(); ++i) {
+    for (std::size_t j = 0; j < sums_[i].size(); ++j) {
+      const ChannelMember& member = groups_.groups[i].members[j];
+      if (member.role == Role::kFollows) continue;
+      const at::Tensor weight = model.tensor(member.tensor);
+      if (!weight.grad().defined()) continue;
+      const auto change = sums_of_units(weight.detach() * weight.grad(), member);
+      for (std::size_t unit = 0; unit < change.size(); ++unit)
+        sums_[i][j][unit] += change[unit] * change[unit];
+    }
+  }
+}
+
+UnitImportance TaylorImportance::result() const {
+  UnitImportance importance;
+  for (std::size_t i = 0; i < sums_.size(); ++i) {
+    GroupScores scores(groups_.groups[i]);
+    for (std::size_t j = 0; j < sums_[i].size(); ++j) {
+      if (groups_.groups[i].members[j].role != Role::kFollows) scores.add(sums_[i][j]);
+    }
+    scores.store(importance);
+  }
+  return importance;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,92 @@
+// How important each unit of a channel group is, by what its weights or its activations are.
+//
+// Every criterion gives a unit one number for each member of its group that the criterion looks at
+// (one tensor, or one activation). A unit's importance is the mean over these members, each divided
+// by its own mean over the group:
+//
+//   I(u) = 1/|M| * sum over m in M of  s_m(u) / (1/|U| * sum over v in U of s_m(v))
+//
+// so that no member outweighs another by its size, and every group's mean is 1, by which groups can
+// be ranked together (Fang et al. 2023, "DepGraph: Towards Any Structural Pruning").
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model/channel_groups.h"
+#include "model/model.h"
+
+namespace edgecompress {
+
+/// One number for each unit of each group.
+using UnitScores = std::vector<std::vector<double>>;
+
+/// Scores, and which groups have none, since they hold nothing that the criterion looks at: theirs
+/// are all 1.
+struct UnitImportance {
+  UnitScores scores;
+  std::vector<bool> is_known;  ///< one each group
+};
+
+enum class WeightCriterion {
+  kL1,               ///< sum of |w| over the unit's slice; weights that produce or consume
+  kL2,               ///< root of the sum of w^2; the same
+  kGeometricMedian,  ///< sum of the distances to the other units' slices; weights that produce
+                     ///< (He et al. 2019, "Filter Pruning via Geometric Median")
+  kBatchNormScale    ///< sum of |gamma|; batch norms (Liu et al. 2017, "Network Slimming")
+};
+
+/// Throws Error(kPass) naming a weight that is not finite.
+UnitImportance weight_importance(const Model& model, const ChannelGroups& groups,
+                                 WeightCriterion criterion);
+
+/// Uniform in [0, 1), the same for the same seed.
+UnitImportance random_importance(const ChannelGroups& groups, std::uint64_t seed);
+
+enum class ActivationCriterion {
+  kMean,  ///< mean |a| of the channel, where a layer consumes it
+  kApoz   ///< share of values that are not 0 (Hu et al. 2016, "Network Trimming": 1 - APoZ)
+};
+
+/// Watches what the layers that consume a group's channels are given, batch by batch.
+class ActivationImportance {
+ public:
+  /// `model` and `groups` must outlive it, and the model not be edited meanwhile.
+  ActivationImportance(const Model& model, const ChannelGroups& groups,
+                       ActivationCriterion criterion);
+  ~ActivationImportance();
+
+  void observe(const std::vector<at::Tensor>& inputs);
+  UnitImportance result() const;
+
+ private:
+  struct Watched;
+  const Model& model_;
+  const ChannelGroups& groups_;
+  ActivationCriterion criterion_;
+  std::vector<Watched> watched_;
+};
+
+/// (sum of w * dLoss/dw over the unit's slice)^2, the mean over batches; weights that produce or
+/// consume (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", eq. 8).
+class TaylorImportance {
+ public:
+  /// `groups` must outlive it.
+  explicit TaylorImportance(const ChannelGroups& groups);
+
+  /// Of a model whose weights hold the gradients of one batch; the groups are those of this model
+  /// or of one that it was cloned from.
+  void observe(const Model& model);
+  UnitImportance result() const;
+
+ private:
+  const ChannelGroups& groups_;
+  std::vector<std::vector<std::vector<double>>> sums_;  // of each group, member and unit
+};
+
+}  // namespace edgecompress

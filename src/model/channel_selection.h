@@ -1,0 +1,60 @@
+// Which units of the channel groups go: from how important each is to a choice within limits.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/channel_groups.h"
+#include "model/channel_importance.h"
+
+namespace edgecompress {
+
+enum class ChannelRanking {
+  kGroup,      ///< each group on its own: all lose the same share
+  kGlobal,     ///< all groups in one list
+  kIsomorphic  ///< groups of the same structure in one list (Fang et al. 2024, "Isomorphic
+               ///< Pruning")
+};
+
+struct SelectionLimits {
+  double max_ratio = 0.9;     ///< the largest share of its units that a group loses
+  std::int64_t minimum = 1;   ///< units of each group that stay
+  std::int64_t round_to = 1;  ///< what is left of a group has a multiple of so many channels
+};
+
+/// Channels that a unit stands for: its positions in the dimension where it has the fewest.
+std::int64_t channels_per_unit(const ChannelGroup& group);
+
+/// The order in which units go. In a list of n units, ranked by importance (ties by group and
+/// index), the one of rank r (from 0) is due at the share (r + 1/2) / n; the lists are merged by
+/// it.
+class RemovalOrder {
+ public:
+  /// Groups that are not `is_open` lose nothing and count for nothing.
+  RemovalOrder(const ChannelGroups& groups, const UnitScores& scores,
+               const std::vector<bool>& is_open, ChannelRanking ranking,
+               const SelectionLimits& limits);
+
+  std::int64_t units() const { return static_cast<std::int64_t>(order_.size()); }
+  /// What goes when the first `count` units are due. A group that they would bring below its limits
+  /// keeps its most important units; what it keeps is rounded to the nearest multiple that the
+  /// limits allow (of two as near, the larger). Never shrinks as `count` grows.
+  UnitChoice first(std::int64_t count) const;
+  /// How many are due at the share `ratio`.
+  std::int64_t due_at(double ratio) const;
+
+ private:
+  struct Entry {
+    double share;
+    std::size_t group;
+    std::int64_t unit;
+  };
+  std::int64_t within_limits(std::size_t group, std::int64_t count) const;
+
+  std::vector<Entry> order_;
+  std::vector<std::vector<std::int64_t>> ranked_;  // of each group, least important first
+  std::vector<std::int64_t> channels_;             // per unit, of each group
+  SelectionLimits limits_;
+};
+
+}  // namespace edgecompress

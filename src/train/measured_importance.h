@@ -1,0 +1,23 @@
+// Importance of channels by criteria that data is run for; what they measure is told in
+// model/channel_importance.h.
+#pragma once
+
+#include <cstdint>
+
+#include "data/dataset.h"
+#include "model/channel_importance.h"
+#include "util/progress.h"
+
+namespace edgecompress {
+
+/// Over the whole calibration set. Throws Error(kData) without one. `progress` may be null.
+UnitImportance activation_importance(const Model& model, const ChannelGroups& groups,
+                                     ActivationCriterion criterion, const DataSets* data,
+                                     Progress* progress);
+
+/// Over up to 1024 samples of the training set, in an order of `seed`, by the loss that its target
+/// asks for (losses.h). Throws Error(kData) without a set, Error(kPass) without a target.
+UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
+                                 const DataSets* data, std::uint64_t seed, Progress* progress);
+
+}  // namespace edgecompress

@@ -1,0 +1,270 @@
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "edgecompress/error.h"
+#include "model/channel_importance.h"
+#include "model/channel_selection.h"
+#include "model/layers.h"
+#include "passes/training_bench.h"
+#include "support/temporary_folder.h"
+
+namespace edgecompress {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TrainingBench;
+
+std::int64_t macs_of_model(const Model& model) {
+  std::int64_t macs = 0;
+  for (const NodeMacs& node : count_macs(model, model.example_inputs(0))) macs += node.macs;
+  return macs;
+}
+
+std::int64_t parameters_of(const Model& model) {
+  std::int64_t count = 0;
+  for (const auto& [name, tensor] : model.named_parameters()) count += tensor.numel();
+  return count;
+}
+
+std::int64_t width_of(const Model& model, const std::string& weight) {
+  return model.tensor(weight).size(0);
+}
+
+/// Width after pruning, as the result says it.
+std::int64_t reported_width(const PassResult& result, const std::string& layer) {
+  for (const Json& row : result.details.at("layers")) {
+    if (row.at("layer") == layer) return row.at("after");
+  }
+  ADD_FAILURE() << layer << " is not in " << result.details.dump();
+  return -1;
+}
+
+TEST(PruneChannels, RemovesTheShareFromEveryLayer) {
+  TrainingBench bench("mlp");
+  const PassResult result = bench.run("prune_channels", {{"ratio", 0.25}});
+  EXPECT_TRUE(result.changed);
+  EXPECT_EQ(bench.model.tensor("fc1.weight").sizes(), (at::IntArrayRef{18, 12}));
+  EXPECT_EQ(bench.model.tensor("fc1.bias").sizes(), (at::IntArrayRef{18}));
+  EXPECT_EQ(bench.model.tensor("fc2.weight").sizes(), (at::IntArrayRef{12, 18}));
+  EXPECT_EQ(bench.model.tensor("fc3.weight").sizes(), (at::IntArrayRef{4, 12}));
+  EXPECT_EQ(reported_width(result, "fc1"), 18);
+  EXPECT_EQ(result.counts.at("channels_before"), 24 + 16 + 4);
+  EXPECT_EQ(result.counts.at("channels_after"), 18 + 12 + 4);
+  EXPECT_EQ(result.counts.at("macs_before"), 12 * 24 + 24 * 16 + 16 * 4);
+  EXPECT_EQ(result.counts.at("macs_after"), 12 * 18 + 18 * 12 + 12 * 4);
+  EXPECT_EQ(result.counts.at("parameters_after"), parameters_of(bench.model));
+}
+
+TEST(PruneChannels, RemovesHalfWithoutATarget) {
+  TrainingBench bench("mlp");
+  bench.run("prune_channels", Json::object());
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 12);
+}
+
+TEST(PruneChannels, KeepsTheChannelsOfLargestNorm) {
+  TrainingBench bench("mlp");
+  // Row 3 and column 3 are as good as nothing, and so is what stands behind row 7 of fc2.
+  for (const auto& [layer, next, unit] :
+       {std::tuple("fc1", "fc2", 3), std::tuple("fc2", "fc3", 7)}) {
+    const std::string row = std::string(layer) + ".weight", column = std::string(next) + ".weight";
+    at::Tensor rows = bench.model.tensor(row).clone(), columns = bench.model.tensor(column).clone();
+    rows[unit] *= 1e-4;
+    columns.select(1, unit) *= 1e-4;
+    bench.model.set_tensor(row, rows);
+    bench.model.set_tensor(column, columns);
+  }
+  const auto inputs = bench.model.example_inputs(16, 5);
+  const at::Tensor bias = bench.model.tensor("fc1.bias").clone();
+  const at::Tensor before = bench.model.forward(inputs).at(0);
+  bench.run("prune_channels", {{"macs", 0.93}, {"ranking", "global"}});
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 23);
+  EXPECT_EQ(width_of(bench.model, "fc2.weight"), 15);
+  EXPECT_TRUE(
+      bench.model.tensor("fc1.bias").equal(at::cat({bias.narrow(0, 0, 3), bias.narrow(0, 4, 20)})));
+  EXPECT_TRUE(bench.model.forward(inputs).at(0).allclose(before, 1e-2, 1e-3));
+}
+
+class PruneTiny : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(PruneTiny, GivesTheOutputsOfTheMaskedNetworkAtAnyBatchSize) {
+  const at::NoGradGuard no_grad;
+  for (const char* attention : {"heads", "width"}) {
+    TrainingBench bench(GetParam());
+    const auto unit =
+        std::string(attention) == "width" ? AttentionUnit::kWidth : AttentionUnit::kHeads;
+    Model original = bench.model.clone();
+    const PassResult result = bench.run(
+        "prune_channels", {{"ratio", 0.5}, {"criterion", "random"}, {"attention", attention}});
+    ASSERT_TRUE(result.changed) << result.note;
+
+    // The same channels, hidden from all that read them.
+    Model masked = original.clone();
+    const ChannelGroups groups = find_channel_groups(masked, unit);
+    const RemovalOrder order(groups, random_importance(groups, bench.context.seed).scores,
+                             std::vector<bool>(groups.groups.size(), true), ChannelRanking::kGroup,
+                             SelectionLimits{});
+    mask_channels(masked, groups, order.first(order.due_at(0.5)));
+
+    const testing::TemporaryFolder folder;
+    bench.model.save(folder.path() / "pruned.pt");
+    torch::jit::Module stored = load_as_stored(folder.path() / "pruned.pt");
+    stored.eval();
+    for (const std::int64_t batch : {1, 3}) {
+      const auto inputs = original.example_inputs(batch, 4);
+      const at::Tensor pruned = bench.model.forward(inputs).at(0);
+      EXPECT_TRUE(pruned.allclose(masked.forward(inputs).at(0), 1e-4, 1e-5));
+      EXPECT_FALSE(pruned.allclose(original.forward(inputs).at(0), 1e-4, 1e-5));
+      const auto reloaded = flatten_outputs(stored.forward({inputs.begin(), inputs.end()}));
+      EXPECT_TRUE(reloaded.at(0).allclose(pruned, 1e-5, 1e-6));
+    }
+  }
+}
+
+TEST_P(PruneTiny, MakesANetworkThatTrains) {
+  TrainingBench bench(GetParam());
+  bench.score_on_validation();
+  bench.run("prune_channels", {{"ratio", 0.25}});
+  const PassResult result =
+      bench.run("finetune", {{"epochs", 1}, {"keep_best", false}, {"patience", 0}});
+  EXPECT_TRUE(result.changed);
+  EXPECT_EQ(result.counts.at("parameters_trained"), parameters_of(bench.model));
+}
+
+TEST_P(PruneTiny, MeetsAShareOfTheMacs) {
+  for (const char* ranking : {"group", "global", "isomorphic"}) {
+    TrainingBench bench(GetParam());
+    const auto whole = static_cast<double>(macs_of_model(bench.model));
+    const PassResult result = bench.run("prune_channels", {{"macs", 0.6}, {"ranking", ranking}});
+    EXPECT_EQ(result.counts.at("macs_after"), macs_of_model(bench.model));
+    EXPECT_LE(result.counts.at("macs_after"), 0.6 * whole) << result.note;
+    EXPECT_GE(result.counts.at("macs_after"), 0.3 * whole) << result.note;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PruneTiny, ::testing::ValuesIn(testing::tiny_model_names()),
+                         [](const auto& tiny) { return tiny.param; });
+
+TEST(PruneChannels, StopsAtTheFirstUnitThatMeetsTheMacs) {
+  TrainingBench bench("mlp");
+  bench.run("prune_channels", {{"macs", 0.5}});
+  // No unit of this network costs more than 12 + 16 or 24 + 4.
+  EXPECT_LE(macs_of_model(bench.model), 736 / 2);
+  EXPECT_GT(macs_of_model(bench.model), 736 / 2 - 28);
+}
+
+TEST(PruneChannels, StopsAtTheFirstUnitThatMeetsTheParameters) {
+  TrainingBench bench("mlp");
+  bench.run("prune_channels", {{"parameters", 0.5}, {"ranking", "global"}});
+  EXPECT_LE(parameters_of(bench.model), 780 / 2);
+  EXPECT_GT(parameters_of(bench.model), 780 / 2 - 29);
+}
+
+TEST(PruneChannels, SaysWhenTheLimitsAllowLessThanTheTarget) {
+  TrainingBench bench("mlp");
+  const PassResult result = bench.run("prune_channels", {{"macs", 0.1}, {"max_ratio", 0.25}});
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 18);
+  EXPECT_THAT(result.note, HasSubstr("not met"));
+}
+
+TEST(PruneChannels, RoundsWhatIsLeft) {
+  TrainingBench bench("mlp");
+  bench.run("prune_channels", {{"ratio", 0.3}, {"round_to", 8}});
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 16);
+  EXPECT_EQ(width_of(bench.model, "fc2.weight"), 8);
+}
+
+TEST(PruneChannels, FollowsTheFilters) {
+  TrainingBench included("mlp");
+  const PassResult one = included.run("prune_channels", {{"include", {"^fc2$"}}});
+  EXPECT_EQ(width_of(included.model, "fc1.weight"), 24);
+  EXPECT_EQ(width_of(included.model, "fc2.weight"), 8);
+  EXPECT_EQ(one.counts.at("groups"), 1);
+
+  // What is added to an excluded layer's output has to stay with it.
+  TrainingBench excluded("residual_cnn");
+  excluded.run("prune_channels", {{"exclude", {"^stem$"}}});
+  EXPECT_EQ(width_of(excluded.model, "stem.weight"), 8);
+  EXPECT_EQ(width_of(excluded.model, "conv2.weight"), 8);
+  EXPECT_EQ(width_of(excluded.model, "conv1.weight"), 4);
+}
+
+TEST(PruneChannels, NamesWhatItLeavesAlone) {
+  TrainingBench bench("mlp");
+  const PassResult result = bench.run("prune_channels", {{"exclude", {"fc1"}}});
+  const std::string alone = result.details.at("left_alone").dump();
+  EXPECT_THAT(alone, HasSubstr("\"fc1\""));
+  EXPECT_THAT(alone, HasSubstr("filters"));
+  EXPECT_THAT(alone, HasSubstr("\"fc3\""));
+  EXPECT_THAT(alone, HasSubstr("output of the model"));
+}
+
+TEST(PruneChannels, ChangesNothingWhereNothingCanGo) {
+  TrainingBench bench("mlp");
+  const PassResult none = bench.run("prune_channels", {{"include", {"^no such layer$"}}});
+  EXPECT_FALSE(none.changed);
+  EXPECT_THAT(none.note, HasSubstr("fc"));
+  const PassResult zero = bench.run("prune_channels", {{"ratio", 0}});
+  EXPECT_FALSE(zero.changed);
+  EXPECT_FALSE(zero.note.empty());
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 24);
+}
+
+TEST(PruneChannels, RemovesWholeHeadsOrTheirWidth) {
+  TrainingBench heads("transformer");
+  heads.run("prune_channels", {{"include", {"^qkv$"}}});
+  EXPECT_EQ(heads.model.tensor("qkv.weight").sizes(), (at::IntArrayRef{24, 16}));
+  EXPECT_EQ(heads.model.tensor("proj.weight").sizes(), (at::IntArrayRef{16, 8}));
+
+  // q and k can be narrowed apart from v.
+  TrainingBench width("transformer");
+  width.run("prune_channels", {{"attention", "width"}, {"include", {"^qkv$"}}});
+  EXPECT_LT(width_of(width.model, "qkv.weight"), 48);
+}
+
+TEST(PruneChannels, CountsHiddenUnitsOfRnns) {
+  TrainingBench bench("lstm");
+  const PassResult result = bench.run("prune_channels", {{"ratio", 0.5}});
+  EXPECT_EQ(width_of(bench.model, "rnn.weight_ih_l0"), 4 * 5);
+  EXPECT_EQ(reported_width(result, "rnn"), 5);
+}
+
+TEST(PruneChannels, RanksByEveryCriterion) {
+  for (const char* criterion : {"l1", "l2", "geometric_median", "batch_norm_scale",
+                                "activation_mean", "apoz", "taylor", "random"}) {
+    TrainingBench bench("cnn");
+    bench.data.calibration = bench.data.validation;
+    bench.data.calibration_batch = 32;
+    const PassResult result = bench.run("prune_channels", {{"criterion", criterion}});
+    EXPECT_EQ(width_of(bench.model, "conv1.weight"), 4) << criterion;
+    EXPECT_EQ(width_of(bench.model, "conv2.weight"), 8) << criterion;
+    EXPECT_EQ(result.counts.count("groups_ranked_by_l2"), 0U) << criterion;
+  }
+}
+
+TEST(PruneChannels, RanksByNormWhereThereIsNoBatchNorm) {
+  TrainingBench by_scale("mlp"), by_norm("mlp");
+  const PassResult result = by_scale.run("prune_channels", {{"criterion", "batch_norm_scale"}});
+  by_norm.run("prune_channels", {{"criterion", "l2"}});
+  EXPECT_EQ(result.counts.at("groups_ranked_by_l2"), 2);
+  EXPECT_TRUE(by_scale.model.tensor("fc1.weight").equal(by_norm.model.tensor("fc1.weight")));
+}
+
+TEST(PruneChannels, NeedsCalibrationDataForActivations) {
+  TrainingBench bench("cnn");
+  EXPECT_THROW(bench.run("prune_channels", {{"criterion", "apoz"}}), Error);
+}
+
+TEST(PruneChannels, RejectsTwoTargets) {
+  TrainingBench bench("mlp");
+  try {
+    bench.run("prune_channels", {{"ratio", 0.5}, {"macs", 0.5}});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kRecipe);
+    EXPECT_THAT(error.what(), HasSubstr("macs"));
+  }
+}
+
+}  // namespace
+}  // namespace edgecompress
