@@ -95,9 +95,15 @@ void remove_channels(Model& model, const ChannelGroups& groups, const UnitChoice
 
 void mask_channels(Model& model, const ChannelGroups& groups, const UnitChoice& removed) {
   const auto cells = cells_of(groups, removed);
+  // Channels that meet other activations only (queries and keys) must be zero where they are made.
+  std::unordered_set<Cell> unconsumed = cells;
   for (const ChannelAxis& axis : groups.flow.axes) {
     if (axis.role != ChannelAxis::Role::kConsumes) continue;
-    const auto kept = kept_positions(groups.flow, axis.cells, cells);
+    for (const Cell cell : axis.cells) unconsumed.erase(groups.flow.sets.find(cell));
+  }
+  for (const ChannelAxis& axis : groups.flow.axes) {
+    const bool consumes = axis.role == ChannelAxis::Role::kConsumes;
+    const auto kept = kept_positions(groups.flow, axis.cells, consumes ? cells : unconsumed);
     if (!kept) continue;
     const at::Tensor whole = model.tensor(axis.tensor).detach();
     at::Tensor masked = at::zeros_like(whole);

@@ -10,12 +10,20 @@ namespace edgecompress {
 
 namespace {
 
+/// oneDNN 2.6 writes beyond its memory in the backward pass of strided 1x1 convolutions in
+/// channels_last with fewer than 8 input channels, as pruned networks have them.
+bool is_unsafe(const at::Tensor& weight) {
+  return weight.size(1) < 8 && weight.size(2) == 1 && weight.size(3) == 1;
+}
+
 std::vector<at::Tensor> weights_of_2d_convolutions(Model& model) {
   std::vector<at::Tensor> weights;
   for (const Layer& layer : find_layers(model)) {
     if (layer.kind != LayerKind::kConv || !layer.weight) continue;
     at::Tensor weight = model.tensor(*layer.weight);
-    if (weight.dim() == 4) weights.push_back(std::move(weight));
+    if (weight.dim() != 4) continue;
+    if (is_unsafe(weight)) return {};
+    weights.push_back(std::move(weight));
   }
   return weights;
 }
