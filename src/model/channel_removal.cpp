@@ -95,15 +95,9 @@ void remove_channels(Model& model, const ChannelGroups& groups, const UnitChoice
 
 void mask_channels(Model& model, const ChannelGroups& groups, const UnitChoice& removed) {
   const auto cells = cells_of(groups, removed);
-  // Channels that meet other activations only (queries and keys) must be zero where they are made.
-  std::unordered_set<Cell> unconsumed = cells;
+  // Zero where they are made as well as where they are used: queries and keys meet each other only.
   for (const ChannelAxis& axis : groups.flow.axes) {
-    if (axis.role != ChannelAxis::Role::kConsumes) continue;
-    for (const Cell cell : axis.cells) unconsumed.erase(groups.flow.sets.find(cell));
-  }
-  for (const ChannelAxis& axis : groups.flow.axes) {
-    const bool consumes = axis.role == ChannelAxis::Role::kConsumes;
-    const auto kept = kept_positions(groups.flow, axis.cells, consumes ? cells : unconsumed);
+    const auto kept = kept_positions(groups.flow, axis.cells, cells);
     if (!kept) continue;
     const at::Tensor whole = model.tensor(axis.tensor).detach();
     at::Tensor masked = at::zeros_like(whole);
