@@ -5,6 +5,7 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -28,13 +29,18 @@ struct ChannelAxis {
   Role role = Role::kFollows;
   std::string layer;
   std::vector<Cell> cells;  ///< one each position
+  /// Of kProduces: it is also multiplied with these channels (tied embeddings).
+  bool is_consumed_too = false;
 };
 
 struct ChannelFlow {
   CellSets sets;
   std::vector<ChannelAxis> axes;
-  /// Of every tensor of the run; static ones too, unless they are read straight from an attribute.
+  /// Of every tensor of the run that is no attribute, nor moved elements of one.
   std::unordered_map<const torch::jit::Value*, CellMap> values;
+  /// Of those: by dimension, where an axis of the attribute runs along it, its cells.
+  std::unordered_map<const torch::jit::Value*, std::map<std::int64_t, std::vector<Cell>>>
+      attributes;
 };
 
 /// What an attention layer loses as a unit.

@@ -74,8 +74,7 @@ void unite_others(CellSets& sets, const at::Tensor& cells, std::int64_t dim) {
 
 }  // namespace
 
-Follower::Follower(const Model& model, SplitChoices choices)
-    : model_(model), choices_(std::move(choices)) {
+Follower::Follower(const Model& model, AttentionUnit unit) : model_(model), unit_(unit) {
   const auto& inputs = model.graph().inputs();
   for (std::size_t i = 1; i < inputs.size(); ++i) sources_[inputs[i]] = {};
 }
@@ -87,7 +86,10 @@ void Follower::follow(const RecordedRun& run) {
       fix(map_of(source), "it is an output of the model");
     }
   }
+  settle_rest();
   settle_parameters();
+  settle_rest();
+  note_attributes();
 }
 
 ChannelFlow Follower::take_flow() { return std::move(flow_); }
@@ -221,10 +223,11 @@ const std::map<std::string, Follower::Rule>& Follower::rules() {
          "_upsample_nearest_exact2d"},
         &Follower::follow_spatial);
     add({"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "rand",
-         "randn", "arange", "linspace", "tensor", "scalar_tensor", "eye"},
+         "randn"},
         &Follower::follow_fill);
     add({"zero_", "fill_", "copy_"}, &Follower::follow_write);
-    by_op["prim::NumToTensor"] = &Follower::follow_fill;
+    add({"arange", "linspace", "tensor", "scalar_tensor", "eye"}, &Follower::set_uniform);
+    by_op["prim::NumToTensor"] = &Follower::set_uniform;
     return by_op;
   }();
   return all;
@@ -341,12 +344,13 @@ void Follower::follow_pointwise(const RecordedStep& step) {
     return set(node->output(), *only);
   CellMap map = map_of(tensors[0]);
   for (std::size_t i = 1; i < tensors.size(); ++i) map = merge(map, map_of(tensors[i]), op);
-  set_map(node->output(), settle(map, node));
+  set_map(node->output(), map);
 }
 
 void Follower::follow_reduction(const RecordedStep& step) {
   const Node* node = step.node;
-  const CellMap map = map_of(node->input(0));
+  if (step.inputs.size() == 2 && step.inputs[1].isTensor()) return follow_pointwise(step);  // max
+  CellMap map = map_of(node->input(0));
   const auto out_sizes = sizes_of(step.outputs[0]);
   std::set<std::int64_t> reduced;
   const auto* schema = node->maybeSchema();
@@ -365,6 +369,7 @@ void Follower::follow_reduction(const RecordedStep& step) {
     for (std::size_t dim = 0; dim < map.sizes.size(); ++dim)
       reduced.insert(static_cast<std::int64_t>(dim));
   }
+  for (const std::int64_t dim : reduced) map = level(map, dim);
   at::Tensor cells = map.cells;
   bool is_clean = true;
   for (auto dim = reduced.rbegin(); dim != reduced.rend(); ++dim) {
@@ -380,34 +385,36 @@ void Follower::follow_reduction(const RecordedStep& step) {
 }
 
 void Follower::follow_softmax(const RecordedStep& step) {
-  const CellMap map = map_of(step.node->input(0));
-  if (map.varies_along(positive_dim(step.inputs[1].toInt(), map.sizes.size()))) {
-    fix(map, op_name(step.node) + " reduces over it");
-  }
+  CellMap map = map_of(step.node->input(0));
+  const std::int64_t dim = positive_dim(step.inputs[1].toInt(), map.sizes.size());
+  map = level(map, dim);
+  if (map.varies_along(dim)) fix(map, op_name(step.node) + " reduces over it");
   set_map(step.node->output(), map);
 }
 
 void Follower::follow_spatial(const RecordedStep& step) {
-  const CellMap map = map_of(step.node->input(0));
+  CellMap map = map_of(step.node->input(0));
   const auto sizes = sizes_of(step.outputs[0]);
-  for (std::size_t dim = 0; dim < sizes.size(); ++dim) {
-    if (sizes[dim] != map.sizes[dim] && map.varies_along(static_cast<std::int64_t>(dim))) {
-      fix(map, op_name(step.node) + " works along it");
-      return set_uniform(step);
-    }
+  const std::string op = op_name(step.node);
+  const auto digit = op.find_first_of("123");
+  const std::size_t pixels = digit == std::string::npos ? sizes.size() : op[digit] - '0';
+  for (std::size_t dim = sizes.size() - std::min(pixels, sizes.size()); dim < sizes.size(); ++dim) {
+    const auto along = static_cast<std::int64_t>(dim);
+    map = level(map, along);
+    if (!map.varies_along(along)) continue;
+    fix(map, op + " works along it");
+    return set_uniform(step);
   }
   for (const Value* output : step.node->outputs()) set_map(output, {sizes, map.cells});
 }
 
 /// A tensor made of nothing has the sizes that are asked of it: each of its elements is free.
 void Follower::follow_fill(const RecordedStep& step) {
-  constexpr std::int64_t kMostElements = 1 << 22;
+  constexpr std::int64_t kMostElements = 1 << 20;
   const auto sizes = sizes_of(step.outputs[0]);
   std::int64_t count = 1;
   for (const std::int64_t size : sizes) count *= size;
-  const bool is_filled =
-      step.node->kind() != prim::NumToTensor && op_name(step.node) != "aten::tensor";
-  if (!is_filled || count <= 1 || count > kMostElements) return set_uniform(step);
+  if (count <= 1 || count > kMostElements) return set_uniform(step);
   const Cell first = flow_.sets.make(count);
   set_map(step.node->output(), {sizes, at::arange(first, first + count, at::kInt).view(sizes)});
 }
@@ -457,7 +464,10 @@ CellMap Follower::map_of(const Value* value) {
 }
 
 void Follower::set(const Value* value, Source source) {
-  if (!source.is_attribute()) flow_.values[value] = source.map;
+  if (!source.is_attribute()) {
+    flow_.values[value] = source.map;
+    if (source.map.varying_dims().size() > 1) spread_.push_back(value);
+  }
   sources_[value] = {std::move(source)};
 }
 
@@ -511,7 +521,7 @@ CellMap Follower::merge(const CellMap& a, const CellMap& b, const std::string& w
     map.cells = fold(flow_.sets, map.cells).cells;
     return map;
   };
-  const CellMap left = aligned(a), right = aligned(b);
+  CellMap left = aligned(a), right = aligned(b);
   std::vector<std::int64_t> sizes(rank);
   for (std::size_t i = 0; i < rank; ++i) {
     sizes[i] = left.sizes[i] == 1 ? right.sizes[i] : left.sizes[i];
@@ -524,6 +534,16 @@ CellMap Follower::merge(const CellMap& a, const CellMap& b, const std::string& w
     return std::all_of(dims.begin(), dims.end(),
                        [&](std::int64_t dim) { return map.sizes[dim] == 1; });
   };
+  // What one side can't follow, since it is of size 1 there, the other gives up.
+  const auto give_up = [&](CellMap& map, const CellMap& other) {
+    const auto dims = map.varying_dims();
+    if (is_broadcast(other, dims)) return;
+    for (const std::int64_t dim : dims) {
+      if (other.sizes[static_cast<std::size_t>(dim)] == 1) map = level(map, dim);
+    }
+  };
+  give_up(left, right);
+  give_up(right, left);
   const auto left_dims = left.varying_dims(), right_dims = right.varying_dims();
   if (right_dims.empty() && is_broadcast(right, left_dims)) return {sizes, left.cells};
   if (left_dims.empty() && is_broadcast(left, right_dims)) return {sizes, right.cells};
@@ -539,34 +559,68 @@ CellMap Follower::merge(const CellMap& a, const CellMap& b, const std::string& w
   return uniform_map(sizes, fixed_cell("it is joined with what has no channels to remove"));
 }
 
-CellMap Follower::settle(const CellMap& map, const Node* node) {
+CellMap Follower::settle(const CellMap& map, std::int64_t dim) {
+  const at::Tensor cells = fold(flow_.sets, map.cells).cells;
+  unite_others(flow_.sets, cells, dim);
+  return {map.sizes, fold(flow_.sets, cells).cells};
+}
+
+CellMap Follower::level(const CellMap& map, std::int64_t dim) {
   const CellMap folded{map.sizes, fold(flow_.sets, map.cells).cells};
-  const auto dims = folded.varying_dims();
-  if (dims.size() < 2) return folded;
-  std::int64_t kept = dims[0], most = 0;
-  for (const std::int64_t dim : dims) {
-    const std::int64_t classes = classes_along(folded.cells, dim);
-    if (classes >= most) {
-      kept = dim;
-      most = classes;
-    }
+  if (!folded.varies_along(dim) || folded.varying_dims().size() < 2) return folded;
+  const at::Tensor rows =
+      folded.cells.movedim(dim, 0).contiguous().view({folded.cells.size(dim), -1});
+  const Cell* first = rows.data_ptr<Cell>();
+  const std::int64_t width = rows.size(1);
+  for (std::int64_t i = width; i < rows.numel(); ++i) {
+    flow_.sets.unite(first[i % width], first[i]);
   }
-  const auto chosen = choices_.find(node);
-  if (chosen != choices_.end()) kept = chosen->second;
-  splits_[node] = {dims, kept};
-  unite_others(flow_.sets, folded.cells, kept);
   return {map.sizes, fold(flow_.sets, folded.cells).cells};
+}
+
+CellMap Follower::unite_all(const CellMap& map) {
+  const at::Tensor cells = map.cells.contiguous();
+  const Cell* first = cells.data_ptr<Cell>();
+  for (std::int64_t i = 1; i < cells.numel(); ++i) flow_.sets.unite(first[0], first[i]);
+  return uniform_map(map.sizes, flow_.sets.find(first[0]));
+}
+
+void Follower::settle_rest() {
+  for (const Value* value : spread_) {
+    CellMap& map = flow_.values.at(value);
+    map.cells = fold(flow_.sets, map.cells).cells;
+    const auto dims = map.varying_dims();
+    if (dims.size() < 2) continue;
+    std::int64_t kept = dims[0], most = 0;
+    for (const std::int64_t dim : dims) {
+      const std::int64_t classes = classes_along(map.cells, dim);
+      if (classes >= most) kept = dim;
+      most = std::max(most, classes);
+    }
+    map = settle(map, kept);
+  }
+  // Settling one may have taken from another that came before it.
+  for (const Value* value : spread_) {
+    CellMap& map = flow_.values.at(value);
+    map.cells = fold(flow_.sets, map.cells).cells;
+  }
 }
 
 std::vector<Cell> Follower::channel_cells(const CellMap& map, std::int64_t dim,
                                           const std::string& where) {
-  for (const std::int64_t other : map.varying_dims()) {
+  CellMap settled = map;
+  if (map.varies_along(dim)) {
+    for (const std::int64_t other : map.varying_dims()) {
+      if (other != dim) settled = level(settled, other);
+    }
+  }
+  for (const std::int64_t other : settled.varying_dims()) {
     if (other == dim) continue;
     fix(map, where + " takes its channels along another dimension");
     const Cell cell = fixed_cell("it is joined with what has no channels to remove");
     return std::vector<Cell>(static_cast<std::size_t>(map.sizes[dim]), cell);
   }
-  return cells_along(map, dim);
+  return cells_along(settled, dim);
 }
 
 /// Elements of a parameter that are told apart along several dimensions go with the one along
@@ -600,6 +654,13 @@ void Follower::settle_parameters() {
     const CellMap map = fold(flow_.sets, cells);
     const auto dims = map.varying_dims();
     if (dims.size() > 1) fix(map, "'" + name + "' is joined with it along several dimensions");
+    for (auto axis = axis_of_.lower_bound({name, 0});
+         axis != axis_of_.end() && axis->first.first == name; ++axis) {
+      if (dims.size() == 1 && axis->first.second == dims[0]) continue;
+      for (const Cell cell : flow_.axes[axis->second].cells) {
+        flow_.sets.fix(cell, "'" + name + "' is used in another way too");
+      }
+    }
     if (dims.size() != 1) continue;
     ChannelAxis axis{name, dims[0], ChannelAxis::Role::kFollows, name, cells_along(map, dims[0])};
     const auto known = axis_of_.find({name, dims[0]});
@@ -611,15 +672,54 @@ void Follower::settle_parameters() {
   }
 }
 
+void Follower::note_attributes() {
+  std::map<std::string, std::vector<const ChannelAxis*>> axes;
+  for (const ChannelAxis& axis : flow_.axes) axes[axis.tensor].push_back(&axis);
+  for (const auto& [value, sources] : sources_) {
+    if (sources.size() != 1 || !sources[0].is_attribute()) continue;
+    for (const ChannelAxis* axis : axes[sources[0].attribute]) {
+      for (std::size_t i = 0; i < sources[0].map.sizes.size(); ++i) {
+        const auto dim = static_cast<std::int64_t>(i);
+        const auto positions = positions_along(sources[0], dim, axis->dim);
+        if (!positions) continue;
+        std::vector<Cell>& line = flow_.attributes[value][dim];
+        for (const std::int64_t position : *positions) {
+          line.push_back(axis->cells[static_cast<std::size_t>(position)]);
+        }
+        break;
+      }
+    }
+  }
+}
+
+std::optional<std::vector<std::int64_t>> Follower::positions_along(const Source& source,
+                                                                   std::int64_t dim,
+                                                                   std::int64_t of) const {
+  const at::Tensor whole = model_.tensor(source.attribute);
+  std::vector<std::int64_t> positions(static_cast<std::size_t>(whole.size(of)));
+  std::iota(positions.begin(), positions.end(), 0);
+  if (!source.elements.defined()) return dim == of ? std::optional(positions) : std::nullopt;
+  std::int64_t stride = 1;
+  for (std::int64_t inner = of + 1; inner < whole.dim(); ++inner) stride *= whole.size(inner);
+  const at::Tensor position = source.elements.div(stride, "floor").remainder(whole.size(of));
+  at::Tensor line = position;
+  for (std::int64_t other = 0; other < line.dim(); ++other) {
+    if (other != dim) line = line.narrow(other, 0, 1);
+  }
+  if (line.numel() <= 1 || !at::equal(position, line.expand_as(position)) ||
+      at::equal(line, line.flatten()[0].expand_as(line)))
+    return std::nullopt;
+  const at::Tensor found = line.flatten().to(at::kLong).contiguous();
+  const auto* first = found.data_ptr<std::int64_t>();
+  return std::vector<std::int64_t>(first, first + found.numel());
+}
+
 }  // namespace channels
 
 ChannelFlow follow_channels(const Model& model, const RecordedRun& run, AttentionUnit unit) {
-  channels::Follower first(model, {});
-  first.follow(run);
-  if (unit == AttentionUnit::kWidth || first.head_choices().empty()) return first.take_flow();
-  channels::Follower second(model, first.head_choices());
-  second.follow(run);
-  return second.take_flow();
+  channels::Follower follower(model, unit);
+  follower.follow(run);
+  return follower.take_flow();
 }
 
 }  // namespace edgecompress

@@ -24,23 +24,12 @@ struct Source {
   bool is_attribute() const { return !attribute.empty(); }
 };
 
-/// Where a dimension was parted into several that all tell channels apart, only one can go on
-/// doing so.
-struct Split {
-  std::vector<std::int64_t> dims;
-  std::int64_t kept = 0;
-};
-using SplitChoices = std::unordered_map<const Node*, std::int64_t>;
-
 class Follower {
  public:
-  Follower(const Model& model, SplitChoices choices);
+  Follower(const Model& model, AttentionUnit unit);
 
   void follow(const RecordedRun& run);
   ChannelFlow take_flow();
-  /// For each split whose channels meet those of another activation in a product (attention): the
-  /// dimension that stands for heads.
-  const SplitChoices& head_choices() const { return head_choices_; }
 
  private:
   using Rule = void (Follower::*)(const RecordedStep&);
@@ -67,6 +56,7 @@ class Follower {
   void follow_movement(const RecordedStep& step);
   void follow_pad(const RecordedStep& step);
   void follow_index(const RecordedStep& step);
+  void follow_index_select(const RecordedStep& step, const CellMap& map, std::int64_t dim);
   void follow_roll(const RecordedStep& step);
   void follow_glu(const RecordedStep& step);
 
@@ -74,6 +64,8 @@ class Follower {
   void follow_conv(const RecordedStep& step);
   void follow_conv_transposed(const RecordedStep& step);
   void follow_linear(const RecordedStep& step);
+  void follow_weight(const RecordedStep& step, const Value* input, const Value* weight,
+                     std::int64_t in_dim, const Value* bias);
   void follow_matmul(const RecordedStep& step);
   void follow_addmm(const RecordedStep& step);
   void follow_einsum(const RecordedStep& step);
@@ -98,9 +90,19 @@ class Follower {
   void fix_inputs(const RecordedStep& step, const std::string& reason);
   CellMap merge(const CellMap& a, const CellMap& b, const std::string& where);
   void unite(const std::vector<Cell>& a, const std::vector<Cell>& b);
-  /// Leaves at most one varying dimension, by uniting what differs along the others.
-  CellMap settle(const CellMap& map, const Node* node);
-  /// The cells along `dim`, if the map varies along no other; else all is fixed and they are one.
+  /// A tensor stays a box when channels go, so that in the end its cells may vary along one
+  /// dimension only. Which one is left open until something asks for it.
+  /// Along `dim`, by uniting what differs along the others.
+  CellMap settle(const CellMap& map, std::int64_t dim);
+  /// Not along `dim`, if it varies along others: by uniting what differs along it.
+  CellMap level(const CellMap& map, std::int64_t dim);
+  /// An operand of a product, with its dimensions as letters.
+  CellMap settle_operand(const CellMap& map, const std::string& letters,
+                         const std::string& other_letters, const std::string& out_letters);
+  CellMap unite_all(const CellMap& map);
+  /// Every tensor that nothing asked of: along the dimension that leaves the most channels.
+  void settle_rest();
+  /// The cells along `dim`; all is fixed, and they are one, if the map varies along others only.
   std::vector<Cell> channel_cells(const CellMap& map, std::int64_t dim, const std::string& where);
   /// The cells of a weight's dimension; nothing if the weight is computed.
   std::optional<std::vector<Cell>> axis_cells(const Value* weight, std::int64_t dim,
@@ -110,20 +112,24 @@ class Follower {
   void follow_channelwise(const Value* parameter, const std::vector<Cell>& cells,
                           const std::string& layer);
   at::Tensor elements_of(const Source& source) const;
+  /// Which of its positions along dimension `of` of the attribute each position along `dim` of the
+  /// source is, if that is all that tells them; else nothing.
+  std::optional<std::vector<std::int64_t>> positions_along(const Source& source, std::int64_t dim,
+                                                           std::int64_t of) const;
   Source moved(const RecordedStep& step, const Source& source, at::Tensor result,
                const Value* output);
   CellMap contract(const Node* node, const CellMap& a, const std::string& a_letters,
                    const CellMap& b, const std::string& b_letters, const std::string& out_letters,
                    const std::vector<std::int64_t>& out_sizes);
-  void note_heads(const Value* operand);
   void settle_parameters();
+  void note_attributes();
 
   const Model& model_;
-  SplitChoices choices_, head_choices_;
+  AttentionUnit unit_;
   ChannelFlow flow_;
   std::unordered_map<const Value*, std::vector<Source>> sources_;
   std::unordered_map<const Value*, std::size_t> seen_;
-  std::unordered_map<const Node*, Split> splits_;
+  std::vector<const Value*> spread_;  ///< whose cells varied along several dimensions
   std::map<std::pair<std::string, std::int64_t>, std::size_t> axis_of_;
   std::map<std::string, Cell> first_element_;  ///< of attributes whose elements have cells
   std::map<std::string, Cell> fixed_;

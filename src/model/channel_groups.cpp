@@ -106,7 +106,7 @@ ChannelGroups find_channel_groups(const Model& model, AttentionUnit unit) {
   const std::int64_t batch = inputs[0].dim() > 0 ? inputs[0].size(0) : 1;
   try {
     found.other_run = record_run(model, model.example_inputs(batch + 1));
-  } catch (const c10::Error&) {
+  } catch (const std::exception&) {  // LibTorch 1.13 throws others than its own for sizes
     // A traced model that holds its batch size.
   }
   found.flow = follow_channels(model, found.run, unit);

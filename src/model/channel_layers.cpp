@@ -57,7 +57,15 @@ const std::map<std::string, Follower::Rule>& Follower::layer_rules() {
 std::vector<Cell>& Follower::attribute_axis(const std::string& attribute, std::int64_t dim,
                                             Role role, const std::string& layer) {
   const auto known = axis_of_.find({attribute, dim});
-  if (known != axis_of_.end()) return flow_.axes[known->second].cells;
+  if (known != axis_of_.end()) {
+    ChannelAxis& axis = flow_.axes[known->second];
+    if (role == Role::kConsumes && axis.role == Role::kProduces) axis.is_consumed_too = true;
+    if (role == Role::kProduces && axis.role == Role::kConsumes) {
+      axis.role = role;
+      axis.is_consumed_too = true;
+    }
+    return axis.cells;
+  }
   const std::int64_t count = model_.tensor(attribute).size(dim);
   const Cell first = flow_.sets.make(count);
   ChannelAxis axis{attribute, dim, role, layer, {}};
@@ -73,24 +81,13 @@ std::optional<std::vector<Cell>> Follower::axis_cells(const Value* weight, std::
   if (source == nullptr || !source->is_attribute()) return std::nullopt;
   if (!source->elements.defined()) return attribute_axis(source->attribute, dim, role, layer);
   // Which dimension of the attribute this dimension of its moved elements runs along.
-  const at::Tensor whole = model_.tensor(source->attribute);
-  std::int64_t stride = whole.numel();
-  for (std::int64_t of = 0; of < whole.dim(); ++of) {
-    stride /= whole.size(of);
-    const at::Tensor position = source->elements.div(stride, "floor").remainder(whole.size(of));
-    at::Tensor line = position;
-    for (std::int64_t other = 0; other < line.dim(); ++other) {
-      if (other != dim) line = line.narrow(other, 0, 1);
-    }
-    if (line.numel() <= 1 || line.numel() != source->map.sizes[dim]) continue;
-    if (!at::equal(position, line.expand_as(position)) ||
-        at::equal(line, line.flatten()[0].expand_as(line)))
-      continue;
+  for (std::int64_t of = 0; of < model_.tensor(source->attribute).dim(); ++of) {
+    const auto positions = positions_along(*source, dim, of);
+    if (!positions) continue;
     const std::vector<Cell>& all = attribute_axis(source->attribute, of, role, layer);
     std::vector<Cell> cells;
-    const at::Tensor positions = line.flatten().to(at::kLong).contiguous();
-    for (std::int64_t i = 0; i < positions.numel(); ++i) {
-      cells.push_back(all[static_cast<std::size_t>(positions.data_ptr<std::int64_t>()[i])]);
+    for (const std::int64_t position : *positions) {
+      cells.push_back(all[static_cast<std::size_t>(position)]);
     }
     return cells;
   }
@@ -195,16 +192,22 @@ void Follower::follow_conv_transposed(const RecordedStep& step) {
 
 void Follower::follow_linear(const RecordedStep& step) {
   const Node* node = step.node;
+  follow_weight(step, node->input(0), node->input(1), 1, node->input(2));
+}
+
+/// A weight of two dimensions, `in_dim` of which is multiplied with the input's last.
+void Follower::follow_weight(const RecordedStep& step, const Value* input, const Value* weight,
+                             std::int64_t in_dim, const Value* bias) {
+  const Node* node = step.node;
   const auto out_sizes = sizes_of(step.outputs[0]);
-  const CellMap map = map_of(node->input(0));
-  const Source* weight = source_of(node->input(1));
-  const bool is_matrix = sizes_of(step.inputs[1]).size() == 2;
+  const CellMap map = map_of(input);
+  const Source* source = source_of(weight);
   std::string layer;
   std::optional<std::vector<Cell>> in, out;
-  if (weight != nullptr && weight->is_attribute() && is_matrix) {
-    layer = module_name(weight->attribute);
-    out = axis_cells(node->input(1), 0, Role::kProduces, layer);
-    in = axis_cells(node->input(1), 1, Role::kConsumes, layer);
+  if (source != nullptr && source->is_attribute() && source->map.sizes.size() == 2) {
+    layer = module_name(source->attribute);
+    out = axis_cells(weight, 1 - in_dim, Role::kProduces, layer);
+    in = axis_cells(weight, in_dim, Role::kConsumes, layer);
   }
   if (!in || !out) {
     fix_inputs(step, "the weights of " + op_name(node) + " are computed");
@@ -212,9 +215,27 @@ void Follower::follow_linear(const RecordedStep& step) {
   }
   const auto last = static_cast<std::int64_t>(map.sizes.size()) - 1;
   unite(*in, channel_cells(map, last, op_name(node)));
-  follow_channelwise(node->input(2), *out, layer);
+  if (bias != nullptr) follow_channelwise(bias, *out, layer);
   set_map(node->output(),
           line_map(out_sizes, static_cast<std::int64_t>(out_sizes.size()) - 1, *out));
+}
+
+/// Whole heads stand along what both operands and the product have (the batch of the product),
+/// their inner width along what is summed or belongs to one operand.
+CellMap Follower::settle_operand(const CellMap& map, const std::string& letters,
+                                 const std::string& other_letters, const std::string& out_letters) {
+  const CellMap folded{map.sizes, fold(flow_.sets, map.cells).cells};
+  const auto dims = folded.varying_dims();
+  if (dims.size() < 2) return folded;
+  const auto is_head = [&](std::int64_t dim) {
+    const char letter = letters[static_cast<std::size_t>(dim)];
+    return other_letters.find(letter) != std::string::npos &&
+           out_letters.find(letter) != std::string::npos;
+  };
+  const bool wants_heads = unit_ == AttentionUnit::kHeads;
+  const auto found = std::find_if(dims.rbegin(), dims.rend(),
+                                  [&](std::int64_t dim) { return is_head(dim) == wants_heads; });
+  return settle(folded, found == dims.rend() ? dims.back() : *found);
 }
 
 CellMap Follower::contract(const Node* node, const CellMap& a, const std::string& a_letters,
@@ -225,7 +246,8 @@ CellMap Follower::contract(const Node* node, const CellMap& a, const std::string
     const auto dims = map.varying_dims();
     return dims.empty() ? '\0' : letters[static_cast<std::size_t>(dims[0])];
   };
-  const CellMap left = settle(a, nullptr), right = settle(b, nullptr);
+  const CellMap left = settle_operand(a, a_letters, b_letters, out_letters);
+  const CellMap right = settle_operand(b, b_letters, a_letters, out_letters);
   const char left_letter = varying_letter(left, a_letters);
   const char right_letter = varying_letter(right, b_letters);
   const auto cells_of = [&](const CellMap& map, const std::string& letters, char letter) {
@@ -244,6 +266,12 @@ CellMap Follower::contract(const Node* node, const CellMap& a, const std::string
   };
   meet(left, a_letters, left_letter, right, b_letters, right_letter);
   meet(right, b_letters, right_letter, left, a_letters, left_letter);
+  const auto is_summed = [&](char letter, const std::string& other_letters) {
+    return letter != '\0' && other_letters.find(letter) == std::string::npos &&
+           out_letters.find(letter) == std::string::npos;
+  };
+  if (is_summed(left_letter, b_letters)) fix(left, op_name(node) + " reduces over it");
+  if (is_summed(right_letter, a_letters)) fix(right, op_name(node) + " reduces over it");
   const auto reaches = [&](char letter) {
     return letter != '\0' && out_letters.find(letter) != std::string::npos;
   };
@@ -264,13 +292,17 @@ CellMap Follower::contract(const Node* node, const CellMap& a, const std::string
 /// Letters for a matrix product of these ranks, leading dimensions aligned from the right.
 void Follower::follow_matmul(const RecordedStep& step) {
   const Node* node = step.node;
-  const CellMap a = map_of(node->input(0)), b = map_of(node->input(1));
-  if (a.sizes.size() < 2 || b.sizes.size() < 2) {
+  const std::size_t ranks[] = {sizes_of(step.inputs[0]).size(), sizes_of(step.inputs[1]).size()};
+  if (ranks[0] < 2 || ranks[1] < 2) {
     fix_inputs(step, op_name(node) + " with a vector");
     return set_uniform(step);
   }
-  note_heads(node->input(0));
-  note_heads(node->input(1));
+  const Source* weight = source_of(node->input(1));
+  const Source* input = source_of(node->input(0));
+  const bool is_layer = weight != nullptr && weight->is_attribute() && ranks[1] == 2 &&
+                        (input == nullptr || !input->is_attribute());
+  if (is_layer) return follow_weight(step, node->input(0), node->input(1), 0, nullptr);
+  const CellMap a = map_of(node->input(0)), b = map_of(node->input(1));
   const std::string batch = "abcdefgh";
   const auto leading = [&](std::size_t rank) { return batch.substr(batch.size() - (rank - 2)); };
   const std::string a_letters = leading(a.sizes.size()) + "mk";
@@ -283,12 +315,10 @@ void Follower::follow_matmul(const RecordedStep& step) {
 void Follower::follow_addmm(const RecordedStep& step) {
   const Node* node = step.node;
   const CellMap a = map_of(node->input(1)), b = map_of(node->input(2));
-  note_heads(node->input(1));
-  note_heads(node->input(2));
   const bool has_batch = a.sizes.size() == 3;
   const CellMap product = contract(node, a, has_batch ? "bmk" : "mk", b, has_batch ? "bkn" : "kn",
                                    has_batch ? "bmn" : "mn", sizes_of(step.outputs[0]));
-  set_map(node->output(), settle(merge(product, map_of(node->input(0)), op_name(node)), node));
+  set_map(node->output(), merge(product, map_of(node->input(0)), op_name(node)));
 }
 
 void Follower::follow_einsum(const RecordedStep& step) {
@@ -304,8 +334,6 @@ void Follower::follow_einsum(const RecordedStep& step) {
     fix_inputs(step, "aten::einsum of '" + equation + "' is not understood");
     return set_uniform(step);
   }
-  note_heads(operands[0]);
-  note_heads(operands[1]);
   set_map(node->output(),
           contract(node, map_of(operands[0]), equation.substr(0, comma), map_of(operands[1]),
                    equation.substr(comma + 1, arrow - comma - 1), equation.substr(arrow + 2),
@@ -314,14 +342,13 @@ void Follower::follow_einsum(const RecordedStep& step) {
 
 void Follower::follow_attention(const RecordedStep& step) {
   const Node* node = step.node;
-  for (std::size_t i = 0; i < 3; ++i) note_heads(node->input(i));
   const CellMap q = map_of(node->input(0)), k = map_of(node->input(1)), v = map_of(node->input(2));
   const std::string batch = std::string("abcdefgh").substr(0, q.sizes.size() - 2);
   std::vector<std::int64_t> scores(q.sizes.begin(), q.sizes.end() - 1);
   scores.push_back(k.sizes[k.sizes.size() - 2]);
   CellMap weights = contract(node, q, batch + "me", k, batch + "ne", batch + "mn", scores);
   if (step.inputs[3].isTensor() && step.inputs[3].toTensor().defined()) {
-    weights = settle(merge(weights, map_of(node->input(3)), op_name(node)), node);
+    weights = merge(weights, map_of(node->input(3)), op_name(node));
   }
   set_map(node->output(), contract(node, weights, batch + "mn", v, batch + "nf", batch + "mf",
                                    sizes_of(step.outputs[0])));
@@ -347,7 +374,7 @@ void Follower::follow_layer_norm(const RecordedStep& step) {
     if (source_of(node->input(i)) != nullptr)
       map = merge(map, map_of(node->input(i)), op_name(node));
   }
-  set_map(node->output(), settle(map, node));
+  set_map(node->output(), map);
 }
 
 void Follower::follow_group_norm(const RecordedStep& step) {
@@ -445,26 +472,6 @@ void Follower::follow_recurrent(const RecordedStep& step) {
     const auto sizes = sizes_of(step.outputs[i]);
     set_map(node->outputs()[i],
             line_map(sizes, static_cast<std::int64_t>(sizes.size()) - 1, i == 0 ? out : state));
-  }
-}
-
-/// Walks back from an operand of a product of activations to where its heads were parted.
-void Follower::note_heads(const Value* operand) {
-  for (int hops = 0; hops < 32; ++hops) {
-    const Node* node = operand->node();
-    const auto split = splits_.find(node);
-    if (split != splits_.end()) {
-      const auto& dims = split->second.dims;
-      const auto kept = std::find(dims.begin(), dims.end(), split->second.kept);
-      if (kept != dims.begin() && kept != dims.end()) head_choices_[node] = *std::prev(kept);
-      return;
-    }
-    const bool is_followed =
-        movement_rules().count(op_name(node)) > 0 || rules().count(op_name(node)) > 0 ||
-        node->kind() == c10::prim::ListUnpack || op_name(node) == "aten::__getitem__";
-    if (!is_followed || layer_rules().count(op_name(node)) > 0 || node->inputs().empty()) return;
-    operand = node->input(0);
-    if (operand->node()->kind() == c10::prim::ListConstruct) return;
   }
 }
 

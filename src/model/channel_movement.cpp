@@ -70,7 +70,8 @@ const std::map<std::string, Follower::Rule>& Follower::movement_rules() {
          "hstack",
          "vstack"},
         &Follower::follow_movement);
-    add({"roll", "flip", "rot90"}, &Follower::follow_roll);
+    add({"flip"}, &Follower::follow_movement);
+    add({"roll", "rot90"}, &Follower::follow_roll);
     add({"pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
          "replication_pad1d", "replication_pad2d", "replication_pad3d"},
         &Follower::follow_pad);
@@ -95,7 +96,17 @@ void Follower::follow_movement(const RecordedStep& step) {
   if (is_attribute) {
     inputs[0] = elements_of(*only);
   } else if (inputs[0].isTensor()) {
-    inputs[0] = map_of(node->input(0)).expanded();
+    CellMap map = map_of(node->input(0));
+    // Each position along the dimension that is taken apart becomes a tensor, so none may go alone.
+    if (op_name(node) == "aten::unbind" || op_name(node) == "aten::select") {
+      const std::int64_t dim = positive_dim(inputs[1].toInt(), map.sizes.size());
+      map = level(map, dim);
+      if (op_name(node) == "aten::unbind" && map.varies_along(dim)) map = unite_all(map);
+      if (op_name(node) == "aten::select" && map.varies_along(dim)) {
+        fix({{}, map.cells.select(dim, inputs[2].toInt())}, "aten::select takes it alone");
+      }
+    }
+    inputs[0] = map.expanded();
   } else {
     c10::List<at::Tensor> list;
     for (const Value* element : node->input(0)->node()->inputs()) {
@@ -116,7 +127,9 @@ void Follower::follow_movement(const RecordedStep& step) {
       source.elements = result;
       source.map.sizes = result.sizes().vec();
     } else {
-      source.map = settle(fold(flow_.sets, result), node);
+      source.map = fold(flow_.sets, result);
+      // Pixels made of channels go with the channels beside them.
+      if (op_name(node) == "aten::pixel_shuffle") source.map = settle(source.map, result.dim() - 3);
     }
     moved_sources.push_back(std::move(source));
   }
@@ -133,8 +146,9 @@ void Follower::follow_roll(const RecordedStep& step) {
   const bool is_attribute = source != nullptr && source->is_attribute();
   if (!is_attribute) {
     const CellMap map = map_of(step.node->input(0));
-    const std::size_t argument = op_name(step.node) == "aten::flip" ? 1 : 2;
-    for (const std::int64_t dim : step.inputs[argument].toIntVector()) {
+    std::vector<std::int64_t> dims = step.inputs[2].toIntVector();
+    if (dims.empty()) dims = map.varying_dims();  // rolled as if it were flat
+    for (const std::int64_t dim : dims) {
       if (map.varies_along(positive_dim(dim, map.sizes.size()))) {
         fix(map, op_name(step.node) + " moves it");
       }
@@ -197,6 +211,8 @@ void Follower::follow_index(const RecordedStep& step) {
   } else {
     dims.push_back(positive_dim(step.inputs[1].toInt(), map.sizes.size()));
     are_known = false;
+    if (op_name(node) == "aten::index_select" && !is_attribute)
+      return follow_index_select(step, level(map, dims[0]), dims[0]);
   }
   const bool is_across = std::any_of(dims.begin(), dims.end(), [&](std::int64_t dim) {
     return !is_attribute && map.varies_along(dim);
@@ -224,14 +240,24 @@ void Follower::follow_index(const RecordedStep& step) {
   set_uniform(step);
 }
 
+void Follower::follow_index_select(const RecordedStep& step, const CellMap& map, std::int64_t dim) {
+  const auto sizes = sizes_of(step.outputs[0]);
+  if (!map.varies_along(dim)) return set_map(step.node->output(), {sizes, map.cells});
+  const auto index = torch::jit::toIValue(step.node->input(2));
+  if (!index) {
+    fix(map, "aten::index_select picks from it");
+    return set_uniform(step);
+  }
+  set_map(step.node->output(), {sizes, map.cells.index_select(dim, index->toTensor())});
+}
+
 /// One half gates the other.
 void Follower::follow_glu(const RecordedStep& step) {
   const CellMap map = map_of(step.node->input(0));
   const std::int64_t dim = positive_dim(step.inputs[1].toInt(), map.sizes.size());
   const auto halves = map.expanded().chunk(2, dim);
   set_map(step.node->output(),
-          settle(merge(fold(flow_.sets, halves[0]), fold(flow_.sets, halves[1]), "aten::glu"),
-                 step.node));
+          merge(fold(flow_.sets, halves[0]), fold(flow_.sets, halves[1]), "aten::glu"));
 }
 
 }  // namespace edgecompress::channels

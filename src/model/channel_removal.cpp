@@ -6,6 +6,7 @@
 #include "edgecompress/error.h"
 #include "model/channel_groups.h"
 #include "model/channel_sizes.h"
+#include "model/layers.h"
 
 namespace edgecompress {
 namespace {
@@ -39,7 +40,9 @@ std::optional<at::Tensor> kept_positions(const ChannelFlow& flow, const std::vec
 }
 
 /// Norms over channels, changed to take in only those that stay; the others come out as zero.
-void narrow_norm(torch::jit::Graph& graph, Node* node, std::int64_t dim, const at::Tensor& kept) {
+/// `normalized`: how many of the dimensions a layer norm takes in.
+void narrow_norm(torch::jit::Graph& graph, Node* node, const std::vector<std::int64_t>& sizes,
+                 std::int64_t normalized, std::int64_t dim, const at::Tensor& kept) {
   const torch::jit::WithInsertPoint point(node);
   const auto op = [](const char* name) {
     return c10::Symbol::fromQualString(std::string("aten::") + name);
@@ -51,11 +54,15 @@ void narrow_norm(torch::jit::Graph& graph, Node* node, std::int64_t dim, const a
   };
   const bool is_layer_norm = node->kind() == op("layer_norm");
   node->replaceInput(0, pick(input, dim));
+  std::int64_t along = 0;
   if (is_layer_norm) {
-    node->replaceInput(1, graph.insertConstant(std::vector<std::int64_t>{kept.numel()}));
+    along = dim - (static_cast<std::int64_t>(sizes.size()) - normalized);
+    std::vector<std::int64_t> shape(sizes.end() - normalized, sizes.end());
+    shape[static_cast<std::size_t>(along)] = kept.numel();
+    node->replaceInput(1, graph.insertConstant(shape));
   }
   for (const std::size_t i : {2, 3}) {
-    if (!node->input(i)->mustBeNone()) node->replaceInput(i, pick(node->input(i), 0));
+    if (!node->input(i)->mustBeNone()) node->replaceInput(i, pick(node->input(i), along));
   }
   const torch::jit::WithInsertPoint after(node->next());
   Value* zeros = graph.insert(op("zeros_like"), {input});
@@ -73,10 +80,70 @@ void narrow_norms(Model& model, const ChannelGroups& groups,
     const auto known = groups.flow.values.find(step.node->output());
     if (known == groups.flow.values.end()) continue;
     for (const std::int64_t dim : known->second.varying_dims()) {
-      const std::int64_t last = static_cast<std::int64_t>(known->second.sizes.size()) - 1;
-      if (is_layer_norm ? dim != last : dim != 1) continue;
+      const std::int64_t normalized =
+          is_layer_norm ? static_cast<std::int64_t>(step.inputs[1].toIntVector().size()) : 0;
+      const std::int64_t first = static_cast<std::int64_t>(known->second.sizes.size()) - normalized;
+      if (is_layer_norm ? dim < first : dim != 1) continue;
       const auto kept = kept_positions(groups.flow, cells_along(known->second, dim), removed);
-      if (kept) narrow_norm(*graph, const_cast<Node*>(step.node), dim, *kept);
+      if (!kept) continue;
+      narrow_norm(*graph, const_cast<Node*>(step.node), known->second.sizes, normalized, dim,
+                  *kept);
+    }
+  }
+}
+
+/// The letter or place of what a product sums over: (operand, its dimension).
+std::vector<std::pair<Value*, std::int64_t>> summed_dims(const Node* node) {
+  const std::string op = node->kind().toQualString();
+  if (op == "aten::einsum") {
+    const auto equation = constant_of(node->input(0));
+    const auto& operands = node->input(1)->node()->inputs();
+    const std::string text = equation ? equation->toStringRef() : "";
+    const auto comma = text.find(','), arrow = text.find("->");
+    if (operands.size() != 2 || comma == std::string::npos || arrow == std::string::npos) return {};
+    std::vector<std::pair<Value*, std::int64_t>> summed;
+    std::int64_t dim = 0;
+    for (const char letter : text.substr(0, comma)) {
+      if (letter == ' ') continue;
+      if (text.find(letter, arrow) == std::string::npos) summed.push_back({operands[0], dim});
+      ++dim;
+    }
+    return summed;
+  }
+  const bool has_bias = op == "aten::addmm" || op == "aten::baddbmm";
+  const bool is_product = has_bias || op == "aten::matmul" || op == "aten::mm" ||
+                          op == "aten::bmm" || op == "aten::scaled_dot_product_attention";
+  if (!is_product) return {};
+  return {{const_cast<Node*>(node)->input(has_bias ? 1 : 0), -1}};
+}
+
+/// Where two activations meet, no weight reads the channels that can be set to zero: the one of
+/// them is.
+void mask_products(Model& model, const ChannelGroups& groups,
+                   const std::unordered_set<Cell>& removed) {
+  const auto graph = model.edit();
+  for (const RecordedStep& step : groups.run.steps) {
+    for (const auto& [operand, dim_given] : summed_dims(step.node)) {
+      const auto known = groups.flow.values.find(operand);
+      if (known == groups.flow.values.end()) continue;
+      const auto rank = static_cast<std::int64_t>(known->second.sizes.size());
+      const std::int64_t dim = dim_given < 0 ? dim_given + rank : dim_given;
+      if (!known->second.varies_along(dim)) continue;
+      const auto cells = cells_along(known->second, dim);
+      const auto kept = kept_positions(groups.flow, cells, removed);
+      if (!kept) continue;
+      std::vector<std::int64_t> shape(static_cast<std::size_t>(rank), 1);
+      shape[static_cast<std::size_t>(dim)] = static_cast<std::int64_t>(cells.size());
+      at::Tensor mask = at::zeros({shape[static_cast<std::size_t>(dim)]}, at::kBool);
+      mask.index_fill_(0, *kept, true);
+      Node* node = const_cast<Node*>(step.node);
+      Node* reader = node->kind() == c10::Symbol::fromQualString("aten::einsum")
+                         ? node->input(1)->node()
+                         : node;
+      const torch::jit::WithInsertPoint point(reader);
+      reader->replaceInputWith(
+          operand,
+          graph->insert(c10::aten::mul, {operand, graph->insertConstant(mask.view(shape))}));
     }
   }
 }
@@ -95,8 +162,8 @@ void remove_channels(Model& model, const ChannelGroups& groups, const UnitChoice
 
 void mask_channels(Model& model, const ChannelGroups& groups, const UnitChoice& removed) {
   const auto cells = cells_of(groups, removed);
-  // Zero where they are made as well as where they are used: queries and keys meet each other only.
   for (const ChannelAxis& axis : groups.flow.axes) {
+    if (axis.role != ChannelAxis::Role::kConsumes && !axis.is_consumed_too) continue;
     const auto kept = kept_positions(groups.flow, axis.cells, cells);
     if (!kept) continue;
     const at::Tensor whole = model.tensor(axis.tensor).detach();
@@ -104,6 +171,7 @@ void mask_channels(Model& model, const ChannelGroups& groups, const UnitChoice& 
     masked.index_copy_(axis.dim, *kept, whole.index_select(axis.dim, *kept));
     model.set_tensor(axis.tensor, masked);
   }
+  mask_products(model, groups, cells);
   narrow_norms(model, groups, cells);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "edgecompress/error.h"
@@ -35,6 +36,13 @@ ShrunkRun::ShrunkRun(const ChannelFlow& flow, const RecordedRun& run,
 std::vector<bool> ShrunkRun::kept(const Value* value, std::int64_t dim) const {
   const Sizes& before = sizes_before_.at(value);
   std::vector<bool> stays(static_cast<std::size_t>(before[static_cast<std::size_t>(dim)]), true);
+  if (const auto attribute = flow_.attributes.find(value); attribute != flow_.attributes.end()) {
+    const auto line = attribute->second.find(dim);
+    for (std::size_t i = 0; line != attribute->second.end() && i < stays.size(); ++i) {
+      stays[i] = removed_.count(flow_.sets.find(line->second[i])) == 0;
+    }
+    return stays;
+  }
   const auto known = flow_.values.find(value);
   if (known == flow_.values.end() || !known->second.varies_along(dim)) return stays;
   const auto cells = cells_along(known->second, dim);
@@ -147,6 +155,13 @@ class SizeRewriter {
     if (groups.other_run) other_.emplace(groups.flow, *groups.other_run, removed);
   }
 
+  void rewrite() {
+    rewrite(graph_->block());
+    // Only now, since what is known of the run is known by its values.
+    for (const auto& [old, made] : replaced_) old->replaceAllUsesWith(made);
+  }
+
+ private:
   void rewrite(torch::jit::Block* block) {
     for (Node* node : block->nodes()) {
       for (auto* nested : node->blocks()) rewrite(nested);
@@ -154,7 +169,6 @@ class SizeRewriter {
     }
   }
 
- private:
   void rewrite(Node* node) {
     const std::string op = op_name(node);
     const auto is = [&](std::initializer_list<const char*> names) {
@@ -173,6 +187,8 @@ class SizeRewriter {
       const auto rank = run_.sizes(node->input(0));
       if (dim && rank)
         rewrite_list(node, 2, static_cast<std::size_t>(positive_dim(dim->toInt(), rank->size())));
+    } else if (is({"scaled_dot_product_attention"})) {
+      keep_attention_scale(node);
     } else if (is({"layer_norm"})) {
       rewrite_normalized_shape(node);
     } else if (is({"conv1d", "conv2d", "conv3d"})) {
@@ -181,6 +197,10 @@ class SizeRewriter {
       rewrite_groups(node, 1, 1);
     } else if (is({"group_norm"})) {
       rewrite_group_norm(node);
+    } else if (is({"select"})) {
+      rewrite_select(node);
+    } else if (is({"index_select"})) {
+      rewrite_index_select(node);
     } else if (is({"slice"})) {
       rewrite_slice(node);
     } else if (is({"narrow"})) {
@@ -208,6 +228,18 @@ class SizeRewriter {
       const torch::jit::WithInsertPoint point(node);
       node->replaceInput(i, graph_->insertConstant(*then));
     }
+  }
+
+  /// The same, where the op takes it from the width that it is given.
+  void keep_attention_scale(Node* node) {
+    const auto* schema = node->maybeSchema();
+    const auto index = schema ? schema->argumentIndexWithName("scale") : c10::nullopt;
+    const auto then = before_.sizes(node->input(0)), now = run_.sizes(node->input(0));
+    if (!index || !then || !now || then->back() == now->back()) return;
+    if (!node->input(static_cast<std::size_t>(*index))->mustBeNone()) return;
+    const torch::jit::WithInsertPoint point(node);
+    node->replaceInput(static_cast<std::size_t>(*index),
+                       graph_->insertConstant(1 / std::sqrt(static_cast<double>(then->back()))));
   }
 
   static bool is_same(const IValue& a, const IValue& b) {
@@ -329,19 +361,54 @@ class SizeRewriter {
     if (std::count(stays.begin(), stays.end(), false) == 0) return;
     const auto count = static_cast<std::int64_t>(stays.size());
     const auto position = [&](const Value* value, std::int64_t otherwise) {
-      const auto number = torch::jit::toIValue(value);
-      std::int64_t at = number && number->isInt() ? number->toInt() : otherwise;
+      std::int64_t at = before_.evaluate_int(value).value_or(otherwise);
       if (at < 0) at += count;
       return std::min(std::max<std::int64_t>(at, 0), count);
     };
-    // Bounds that are computed follow the sizes that they are computed from.
-    if (constant_of(node->input(2))) {
-      rewrite_int(node, 2, kept_before(stays, position(node->input(2), 0)));
+    const std::int64_t start = position(node->input(2), 0), end = position(node->input(3), count);
+    const std::int64_t step = before_.evaluate_int(node->input(4)).value_or(1);
+    if (step > 1) {
+      Sizes picked;
+      for (std::int64_t i = start; i < end; i += step) picked.push_back(i);
+      return pick(node, dim, stays, picked);
     }
-    const auto end = constant_of(node->input(3));
-    if (end && end->isInt() && position(node->input(3), count) < count) {
-      rewrite_int(node, 3, kept_before(stays, position(node->input(3), count)));
+    rewrite_int(node, 2, kept_before(stays, start));
+    if (end < count) rewrite_int(node, 3, kept_before(stays, end));
+  }
+
+  /// Instead of the node: those of the positions that stay.
+  void pick(Node* node, std::int64_t dim, const std::vector<bool>& stays, const Sizes& positions) {
+    Sizes kept;
+    for (const std::int64_t position : positions) {
+      if (stays[static_cast<std::size_t>(position)]) kept.push_back(kept_before(stays, position));
     }
+    const torch::jit::WithInsertPoint point(node);
+    Value* picked = graph_->insert(c10::Symbol::fromQualString("aten::index_select"),
+                                   {node->input(0), dim, at::tensor(kept, at::kLong)});
+    replaced_.push_back({node->output(), picked});
+  }
+
+  void rewrite_index_select(Node* node) {
+    const auto dim_given = run_.evaluate_int(node->input(1));
+    const auto sizes = run_.sizes(node->input(0));
+    const auto index = torch::jit::toIValue(node->input(2));
+    if (!dim_given || !sizes || !index || !index->isTensor()) return;
+    const auto dim = positive_dim(*dim_given, sizes->size());
+    const auto stays = run_.kept(node->input(0), dim);
+    if (std::count(stays.begin(), stays.end(), false) == 0) return;
+    const at::Tensor positions = index->toTensor().to(at::kLong).contiguous();
+    const auto* first = positions.data_ptr<std::int64_t>();
+    pick(node, dim, stays, {first, first + positions.numel()});
+  }
+
+  void rewrite_select(Node* node) {
+    const auto dim_given = run_.evaluate_int(node->input(1));
+    const auto position = before_.evaluate_int(node->input(2));
+    const auto sizes = run_.sizes(node->input(0));
+    if (!dim_given || !position || !sizes) return;
+    const auto stays = run_.kept(node->input(0), positive_dim(*dim_given, sizes->size()));
+    if (std::count(stays.begin(), stays.end(), false) == 0) return;
+    rewrite_int(node, 2, kept_before(stays, positive_dim(*position, stays.size())));
   }
 
   void rewrite_narrow(Node* node) {
@@ -391,15 +458,16 @@ class SizeRewriter {
     torch::jit::WithInsertPoint point(node);
     Value* parts = graph_->insert(c10::Symbol::fromQualString("aten::split_with_sizes"),
                                   {node->input(0), list_of(node, wanted), node->input(2)});
-    node->output()->replaceAllUsesWith(parts);
+    replaced_.push_back({node->output(), parts});
   }
 
-  static Sizes parts_before(const Node* node, std::int64_t total) {
-    const auto given = *constant_of(node->input(1));
-    if (given.isIntList()) return given.toIntVector();
+  Sizes parts_before(const Node* node, std::int64_t total) const {
+    if (const auto list = constant_of(node->input(1)); list && list->isIntList()) {
+      return list->toIntVector();
+    }
+    const std::int64_t given = before_.evaluate_int(node->input(1)).value_or(total);
     const bool is_chunk = op_name(node).find("chunk") != std::string::npos;
-    const std::int64_t part =
-        is_chunk ? (total + given.toInt() - 1) / given.toInt() : given.toInt();
+    const std::int64_t part = is_chunk ? (total + given - 1) / given : given;
     Sizes parts;
     for (std::int64_t start = 0; start < total; start += part)
       parts.push_back(std::min(part, total - start));
@@ -408,6 +476,7 @@ class SizeRewriter {
 
   Model& model_;
   std::shared_ptr<torch::jit::Graph> graph_;
+  std::vector<std::pair<Value*, Value*>> replaced_;
   ShrunkRun before_, run_;
   std::optional<ShrunkRun> other_;
 };
@@ -417,7 +486,7 @@ class SizeRewriter {
 void rewrite_sizes(Model& model, const ChannelGroups& groups,
                    const std::unordered_set<Cell>& removed) {
   SizeRewriter rewriter(model, groups, removed);
-  rewriter.rewrite(model.edit()->block());
+  rewriter.rewrite();
 }
 
 }  // namespace edgecompress::channels
