@@ -102,7 +102,7 @@ class PickleMachine {
 
   template <class Value>
   void push(Value value) {
-    stack_.push_back({std::move(value)});
+    stack_.emplace_back().value = std::move(value);
   }
   void push_other() { push(std::monostate()); }
   PickledValue pop() {
