@@ -338,7 +338,7 @@ void Follower::follow_pointwise(const RecordedStep& step) {
   }
   if (tensors.empty()) return set_uniform(step);
   const std::string op = op_name(node);
-  if (op == "aten::to" || op == "aten::type_as") tensors.resize(1);
+  if (op == "aten::to" || op == "aten::type_as") tensors.erase(tensors.begin() + 1, tensors.end());
   const Source* only = source_of(tensors[0]);
   if (tensors.size() == 1 && only != nullptr && only->is_attribute())
     return set(node->output(), *only);
