@@ -6,19 +6,28 @@
 #include <numeric>
 #include <set>
 
-#include "edgecompress/error.h"
 #include "model/layers.h"
+#include "util/text.h"
 
 namespace edgecompress {
 namespace channels {
 
 namespace prim = c10::prim;
 
-std::string op_name(const Node* node) { return node->kind().toQualString(); }
-
 std::vector<std::int64_t> sizes_of(const c10::IValue& tensor) {
   return tensor.isTensor() && tensor.toTensor().defined() ? tensor.toTensor().sizes().vec()
                                                           : std::vector<std::int64_t>();
+}
+
+std::optional<EinsumPair> parse_einsum(std::string equation) {
+  equation.erase(std::remove(equation.begin(), equation.end(), ' '), equation.end());
+  const auto comma = equation.find(','), arrow = equation.find("->");
+  const bool is_pair = comma != std::string::npos && arrow != std::string::npos &&
+                       equation.find('.') == std::string::npos &&
+                       equation.find(',', comma + 1) == std::string::npos;
+  if (!is_pair) return std::nullopt;
+  return EinsumPair{equation.substr(0, comma), equation.substr(comma + 1, arrow - comma - 1),
+                    equation.substr(arrow + 2)};
 }
 
 CellMap line_map(std::vector<std::int64_t> sizes, std::int64_t dim,
@@ -74,11 +83,6 @@ void unite_others(CellSets& sets, const at::Tensor& cells, std::int64_t dim) {
 
 }  // namespace
 
-Follower::Follower(const Model& model, AttentionUnit unit) : model_(model), unit_(unit) {
-  const auto& inputs = model.graph().inputs();
-  for (std::size_t i = 1; i < inputs.size(); ++i) sources_[inputs[i]] = {};
-}
-
 void Follower::follow(const RecordedRun& run) {
   for (const RecordedStep& step : run.steps) follow_step(step);
   for (const Value* output : model_.graph().outputs()) {
@@ -94,152 +98,27 @@ void Follower::follow(const RecordedRun& run) {
 
 ChannelFlow Follower::take_flow() { return std::move(flow_); }
 
-const std::map<std::string, Follower::Rule>& Follower::rules() {
-  static const std::map<std::string, Rule> all = [] {
-    std::map<std::string, Rule> by_op = layer_rules();
-    by_op.insert(movement_rules().begin(), movement_rules().end());
-    const auto add = [&](const std::vector<const char*>& ops, Rule rule) {
-      for (const char* op : ops) by_op[std::string("aten::") + op] = rule;
-    };
-    add({"relu",
-         "relu6",
-         "gelu",
-         "silu",
-         "mish",
-         "elu",
-         "celu",
-         "selu",
-         "leaky_relu",
-         "hardtanh",
-         "hardswish",
-         "hardsigmoid",
-         "sigmoid",
-         "tanh",
-         "softplus",
-         "softsign",
-         "logsigmoid",
-         "log_sigmoid",
-         "dropout",
-         "alpha_dropout",
-         "feature_dropout",
-         "clamp",
-         "clamp_min",
-         "clamp_max",
-         "contiguous",
-         "clone",
-         "detach",
-         "to",
-         "type_as",
-         "alias",
-         "exp",
-         "log",
-         "sqrt",
-         "rsqrt",
-         "abs",
-         "neg",
-         "square",
-         "sin",
-         "cos",
-         "erf",
-         "floor",
-         "ceil",
-         "round",
-         "reciprocal",
-         "threshold",
-         "hardshrink",
-         "softshrink",
-         "rrelu",
-         "dropout_",
-         "bernoulli",
-         "zeros_like",
-         "ones_like",
-         "rand_like",
-         "full_like",
-         "empty_like",
-         "lift_fresh",
-         "lift",
-         "log1p",
-         "expm1",
-         "logical_not",
-         "nan_to_num",
-         "sign",
-         "add",
-         "sub",
-         "rsub",
-         "mul",
-         "div",
-         "pow",
-         "maximum",
-         "minimum",
-         "where",
-         "lerp",
-         "addcmul",
-         "addcdiv",
-         "masked_fill",
-         "eq",
-         "ne",
-         "gt",
-         "ge",
-         "lt",
-         "le",
-         "logical_and",
-         "logical_or",
-         "__and__",
-         "__or__",
-         "floor_divide",
-         "remainder",
-         "fmod",
-         "atan2",
-         "expand_as",
-         "true_divide"},
-        &Follower::follow_pointwise);
-    add({"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm",
-         "logsumexp", "prod", "any", "all", "argmax", "argmin", "var_mean", "std_mean"},
-        &Follower::follow_reduction);
-    add({"softmax", "log_softmax", "cumsum", "cumprod"}, &Follower::follow_softmax);
-    add({"max_pool1d",
-         "max_pool2d",
-         "max_pool3d",
-         "avg_pool1d",
-         "avg_pool2d",
-         "avg_pool3d",
-         "lp_pool1d",
-         "lp_pool2d",
-         "adaptive_avg_pool1d",
-         "adaptive_avg_pool2d",
-         "adaptive_avg_pool3d",
-         "adaptive_max_pool1d",
-         "adaptive_max_pool2d",
-         "adaptive_max_pool3d",
-         "upsample_nearest1d",
-         "upsample_nearest2d",
-         "upsample_nearest3d",
-         "upsample_linear1d",
-         "upsample_bilinear2d",
-         "upsample_bicubic2d",
-         "upsample_trilinear3d",
-         "upsample_nearest_exact1d",
-         "upsample_nearest_exact2d",
-         "_upsample_nearest_exact2d"},
-        &Follower::follow_spatial);
-    add({"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "rand",
-         "randn"},
-        &Follower::follow_fill);
-    add({"zero_", "fill_", "copy_"}, &Follower::follow_write);
-    add({"arange", "linspace", "tensor", "scalar_tensor", "eye"}, &Follower::set_uniform);
-    by_op["prim::NumToTensor"] = &Follower::set_uniform;
-    return by_op;
+void Follower::add_rule(Rules& rules, const std::string& ops, Rule rule) {
+  for (const std::string& op : split(ops, ' ')) rules["aten::" + op] = rule;
+}
+
+const Follower::Rules& Follower::rules() {
+  static const Rules all = [] {
+    Rules rules = layer_rules();
+    rules.insert(movement_rules().begin(), movement_rules().end());
+    rules.insert(element_rules().begin(), element_rules().end());
+    return rules;
   }();
   return all;
 }
 
 void Follower::follow_step(const RecordedStep& step) {
   const Node* node = step.node;
-  const bool is_repeated = seen_.count(node->outputs().empty() ? nullptr : node->output(0)) > 0;
-  for (const Value* output : node->outputs()) ++seen_[output];
+  bool is_repeated = false;
+  for (const Value* output : node->outputs()) is_repeated |= !seen_.insert(output).second;
   if (is_repeated) return fix_inputs(step, "it is used in a loop");
   if (follow_container(step)) return;
-  const auto rule = rules().find(op_name(node));
+  const auto rule = rules().find(op_of(node));
   if (rule == rules().end()) return follow_unknown(step);
   (this->*rule->second)(step);
 }
@@ -278,8 +157,7 @@ bool Follower::follow_container(const RecordedStep& step) {
     }
     return true;
   }
-  if ((op_name(node) == "aten::__getitem__" || kind == prim::TupleIndex) &&
-      step.inputs[1].isInt()) {
+  if ((op_of(node) == "aten::__getitem__" || kind == prim::TupleIndex) && step.inputs[1].isInt()) {
     const auto all = sources_of(node->input(0));
     const auto index = positive_dim(step.inputs[1].toInt(), all.size());
     if (index >= 0 && index < static_cast<std::int64_t>(all.size())) {
@@ -305,7 +183,7 @@ void Follower::fix_untaken(const torch::jit::Block* block) {
   if (std::any_of(block->nodes().begin(), block->nodes().end(), raises)) return;
   for (const Node* node : block->nodes()) {
     for (const auto* nested : node->blocks()) fix_untaken(nested);
-    const std::string op = op_name(node);
+    const std::string op = op_of(node);
     if (op == "aten::size" || op == "aten::dim" || op == "aten::len") continue;
     for (const Value* input : node->inputs()) {
       for (const Source& source : sources_of(input)) {
@@ -316,112 +194,7 @@ void Follower::fix_untaken(const torch::jit::Block* block) {
 }
 
 void Follower::follow_unknown(const RecordedStep& step) {
-  fix_inputs(step, op_name(step.node) + " is not understood");
-  set_uniform(step);
-}
-
-void Follower::follow_pointwise(const RecordedStep& step) {
-  const Node* node = step.node;
-  if (op_name(node) == "aten::expand_as") {
-    CellMap map = map_of(node->input(0));
-    const auto sizes = sizes_of(step.outputs[0]);
-    while (map.cells.dim() < static_cast<std::int64_t>(sizes.size()))
-      map.cells = map.cells.unsqueeze(0);
-    map.sizes = sizes;
-    return set_map(node->output(), map);
-  }
-  std::vector<const Value*> tensors;
-  for (std::size_t i = 0; i < node->inputs().size(); ++i) {
-    if (step.inputs[i].isTensor() && step.inputs[i].toTensor().defined()) {
-      tensors.push_back(node->inputs()[i]);
-    }
-  }
-  if (tensors.empty()) return set_uniform(step);
-  const std::string op = op_name(node);
-  if (op == "aten::to" || op == "aten::type_as") tensors.erase(tensors.begin() + 1, tensors.end());
-  const Source* only = source_of(tensors[0]);
-  if (tensors.size() == 1 && only != nullptr && only->is_attribute())
-    return set(node->output(), *only);
-  CellMap map = map_of(tensors[0]);
-  for (std::size_t i = 1; i < tensors.size(); ++i) map = merge(map, map_of(tensors[i]), op);
-  set_map(node->output(), map);
-}
-
-void Follower::follow_reduction(const RecordedStep& step) {
-  const Node* node = step.node;
-  if (step.inputs.size() == 2 && step.inputs[1].isTensor()) return follow_pointwise(step);  // max
-  CellMap map = map_of(node->input(0));
-  const auto out_sizes = sizes_of(step.outputs[0]);
-  std::set<std::int64_t> reduced;
-  const auto* schema = node->maybeSchema();
-  for (std::size_t i = 1; schema && i < step.inputs.size(); ++i) {
-    const std::string& argument = schema->arguments()[i].name();
-    if (argument != "dim" && argument != "dims") continue;
-    if (step.inputs[i].isInt())
-      reduced.insert(positive_dim(step.inputs[i].toInt(), map.sizes.size()));
-    if (step.inputs[i].isIntList()) {
-      for (const std::int64_t dim : step.inputs[i].toIntVector()) {
-        reduced.insert(positive_dim(dim, map.sizes.size()));
-      }
-    }
-  }
-  if (reduced.empty()) {
-    for (std::size_t dim = 0; dim < map.sizes.size(); ++dim)
-      reduced.insert(static_cast<std::int64_t>(dim));
-  }
-  for (const std::int64_t dim : reduced) map = level(map, dim);
-  at::Tensor cells = map.cells;
-  bool is_clean = true;
-  for (auto dim = reduced.rbegin(); dim != reduced.rend(); ++dim) {
-    is_clean = is_clean && !map.varies_along(*dim);
-    cells = cells.narrow(*dim, 0, 1);
-    if (out_sizes.size() < map.sizes.size()) cells = cells.squeeze(*dim);
-  }
-  if (!is_clean) {
-    fix(map, op_name(node) + " reduces over it");
-    return set_uniform(step);
-  }
-  for (const Value* output : node->outputs()) set_map(output, {out_sizes, cells});
-}
-
-void Follower::follow_softmax(const RecordedStep& step) {
-  CellMap map = map_of(step.node->input(0));
-  const std::int64_t dim = positive_dim(step.inputs[1].toInt(), map.sizes.size());
-  map = level(map, dim);
-  if (map.varies_along(dim)) fix(map, op_name(step.node) + " reduces over it");
-  set_map(step.node->output(), map);
-}
-
-void Follower::follow_spatial(const RecordedStep& step) {
-  CellMap map = map_of(step.node->input(0));
-  const auto sizes = sizes_of(step.outputs[0]);
-  const std::string op = op_name(step.node);
-  const auto digit = op.find_first_of("123");
-  const std::size_t pixels = digit == std::string::npos ? sizes.size() : op[digit] - '0';
-  for (std::size_t dim = sizes.size() - std::min(pixels, sizes.size()); dim < sizes.size(); ++dim) {
-    const auto along = static_cast<std::int64_t>(dim);
-    map = level(map, along);
-    if (!map.varies_along(along)) continue;
-    fix(map, op + " works along it");
-    return set_uniform(step);
-  }
-  for (const Value* output : step.node->outputs()) set_map(output, {sizes, map.cells});
-}
-
-/// A tensor made of nothing has the sizes that are asked of it: each of its elements is free.
-void Follower::follow_fill(const RecordedStep& step) {
-  constexpr std::int64_t kMostElements = 1 << 20;
-  const auto sizes = sizes_of(step.outputs[0]);
-  std::int64_t count = 1;
-  for (const std::int64_t size : sizes) count *= size;
-  if (count <= 1 || count > kMostElements) return set_uniform(step);
-  const Cell first = flow_.sets.make(count);
-  set_map(step.node->output(), {sizes, at::arange(first, first + count, at::kInt).view(sizes)});
-}
-
-/// What is written to piece by piece (a mask) keeps its sizes.
-void Follower::follow_write(const RecordedStep& step) {
-  fix_inputs(step, op_name(step.node) + " writes into it");
+  fix_inputs(step, op_of(step.node) + " is not understood");
   set_uniform(step);
 }
 
@@ -454,10 +227,9 @@ CellMap Follower::map_of(const Value* value) {
   const auto& inputs = model_.graph().inputs();
   const auto place = std::find(inputs.begin(), inputs.end(), value);
   if (place != inputs.end()) {
-    sizes = model_.example_inputs(0)[static_cast<std::size_t>(place - inputs.begin() - 1)]
-                .sizes()
-                .vec();
-    return uniform_map(sizes, fixed_cell("it is joined with an input of the model"));
+    const auto index = static_cast<std::size_t>(place - inputs.begin() - 1);
+    return uniform_map(model_.inputs()[index].shape,
+                       fixed_cell("it is joined with an input of the model"));
   }
   if (const auto constant = torch::jit::toIValue(value)) sizes = sizes_of(*constant);
   return uniform_map(sizes, fixed_cell("it is joined with what has no channels to remove"));
@@ -623,35 +395,33 @@ std::vector<Cell> Follower::channel_cells(const CellMap& map, std::int64_t dim,
   return cells_along(settled, dim);
 }
 
+CellMap Follower::map_of_elements(const std::string& attribute, Cell first) const {
+  const at::Tensor whole = model_.tensor(attribute);
+  return fold(flow_.sets, at::arange(first, first + whole.numel(), at::kInt).view(whole.sizes()));
+}
+
 /// Elements of a parameter that are told apart along several dimensions go with the one along
 /// which channels ended up.
 void Follower::settle_parameters() {
   for (int round = 0; round < 3; ++round) {
     for (const auto& [name, first] : first_element_) {
-      const auto sizes = model_.tensor(name).sizes().vec();
-      const at::Tensor cells =
-          at::arange(first, first + model_.tensor(name).numel(), at::kInt).view(sizes);
-      const CellMap map = fold(flow_.sets, cells);
+      const CellMap map = map_of_elements(name, first);
       const auto dims = map.varying_dims();
       if (dims.size() < 2) continue;
+      const Cell* cells = map.cells.data_ptr<Cell>();
+      const std::unordered_set<Cell> distinct(cells, cells + map.cells.numel());
+      const bool is_shared = static_cast<std::int64_t>(distinct.size()) < map.cells.numel();
+      if (!is_shared) continue;
       // The dimension whose positions share no cells, if there is one: uniting along the others
       // then takes in only elements that nothing reads.
-      for (const std::int64_t dim : dims) {
-        std::unordered_map<Cell, std::int64_t> uses;
-        const Cell* cell = map.cells.data_ptr<Cell>();
-        for (std::int64_t i = 0; i < map.cells.numel(); ++i) ++uses[cell[i]];
-        if (classes_along(map.cells, dim) < map.cells.size(dim)) continue;
-        const bool is_shared = static_cast<std::int64_t>(uses.size()) < map.cells.numel();
-        if (is_shared) unite_others(flow_.sets, map.cells, dim);
-        break;
-      }
+      const auto apart = std::find_if(dims.begin(), dims.end(), [&](std::int64_t dim) {
+        return classes_along(map.cells, dim) == map.cells.size(dim);
+      });
+      if (apart != dims.end()) unite_others(flow_.sets, map.cells, *apart);
     }
   }
   for (const auto& [name, first] : first_element_) {
-    const auto sizes = model_.tensor(name).sizes().vec();
-    const at::Tensor cells =
-        at::arange(first, first + model_.tensor(name).numel(), at::kInt).view(sizes);
-    const CellMap map = fold(flow_.sets, cells);
+    const CellMap map = map_of_elements(name, first);
     const auto dims = map.varying_dims();
     if (dims.size() > 1) fix(map, "'" + name + "' is joined with it along several dimensions");
     for (auto axis = axis_of_.lower_bound({name, 0});

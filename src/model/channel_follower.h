@@ -1,10 +1,12 @@
-// The working state of follow_channels: one object a run, its rules in three files by kind of op.
+// The working state of follow_channels: one object a run, its rules in three files by kind of op
+// (channel_elements, channel_layers, channel_movement).
 #pragma once
 
 #include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "model/channel_flow.h"
@@ -26,16 +28,20 @@ struct Source {
 
 class Follower {
  public:
-  Follower(const Model& model, AttentionUnit unit);
+  Follower(const Model& model, AttentionUnit unit) : model_(model), unit_(unit) {}
 
   void follow(const RecordedRun& run);
   ChannelFlow take_flow();
 
  private:
   using Rule = void (Follower::*)(const RecordedStep&);
-  static const std::map<std::string, Rule>& rules();
-  static const std::map<std::string, Rule>& layer_rules();
-  static const std::map<std::string, Rule>& movement_rules();
+  using Rules = std::map<std::string, Rule>;
+  /// `ops`: names without "aten::", a space between.
+  static void add_rule(Rules& rules, const std::string& ops, Rule rule);
+  static const Rules& rules();
+  static const Rules& element_rules();
+  static const Rules& layer_rules();
+  static const Rules& movement_rules();
 
   // Containers and control flow.
   void follow_step(const RecordedStep& step);
@@ -116,11 +122,11 @@ class Follower {
   /// source is, if that is all that tells them; else nothing.
   std::optional<std::vector<std::int64_t>> positions_along(const Source& source, std::int64_t dim,
                                                            std::int64_t of) const;
-  Source moved(const RecordedStep& step, const Source& source, at::Tensor result,
-               const Value* output);
   CellMap contract(const Node* node, const CellMap& a, const std::string& a_letters,
                    const CellMap& b, const std::string& b_letters, const std::string& out_letters,
                    const std::vector<std::int64_t>& out_sizes);
+  /// The elements of an attribute as they are tied by now; `first`: the cell of its first one.
+  CellMap map_of_elements(const std::string& attribute, Cell first) const;
   void settle_parameters();
   void note_attributes();
 
@@ -128,15 +134,20 @@ class Follower {
   AttentionUnit unit_;
   ChannelFlow flow_;
   std::unordered_map<const Value*, std::vector<Source>> sources_;
-  std::unordered_map<const Value*, std::size_t> seen_;
+  std::unordered_set<const Value*> seen_;
   std::vector<const Value*> spread_;  ///< whose cells varied along several dimensions
   std::map<std::pair<std::string, std::int64_t>, std::size_t> axis_of_;
   std::map<std::string, Cell> first_element_;  ///< of attributes whose elements have cells
   std::map<std::string, Cell> fixed_;
 };
 
-std::string op_name(const Node* node);
 std::vector<std::int64_t> sizes_of(const c10::IValue& tensor);
+/// "ab,bc->ac" in its parts; nothing where it is no product of two operands, or leaves dimensions
+/// open ("...").
+struct EinsumPair {
+  std::string left, right, out;
+};
+std::optional<EinsumPair> parse_einsum(std::string equation);
 /// A map that varies along `dim` only.
 CellMap line_map(std::vector<std::int64_t> sizes, std::int64_t dim, const std::vector<Cell>& cells);
 std::int64_t positive_dim(std::int64_t dim, std::size_t rank);

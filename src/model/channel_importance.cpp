@@ -6,9 +6,9 @@
 #include <cmath>
 #include <set>
 
-#include "edgecompress/error.h"
 #include "model/interpreter.h"
 #include "model/layers.h"
+#include "model/weight_matrix.h"
 #include "util/random.h"
 
 namespace edgecompress {
@@ -97,11 +97,8 @@ std::set<std::string> batch_norm_scales(const Model& model) {
 }
 
 at::Tensor finite_tensor(const Model& model, const std::string& name) {
-  at::Tensor tensor = model.tensor(name).detach().to(at::kFloat);
-  if (!at::isfinite(tensor).all().item<bool>()) {
-    throw Error(ExitCode::kPass, "'" + name + "' holds values that are not finite",
-                "the weights of the model are damaged; nothing can be ranked");
-  }
+  const at::Tensor tensor = model.tensor(name).detach().to(at::kFloat);
+  check_can_be_ranked(name, tensor);
   return tensor;
 }
 

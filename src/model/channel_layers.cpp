@@ -12,11 +12,6 @@ using Role = ChannelAxis::Role;
 
 namespace {
 
-std::string module_name(const std::string& tensor) {
-  const auto dot = tensor.rfind('.');
-  return dot == std::string::npos ? tensor : tensor.substr(0, dot);
-}
-
 /// Cells [first, first + count) of `cells`.
 std::vector<Cell> part(const std::vector<Cell>& cells, std::int64_t first, std::int64_t count) {
   return {cells.begin() + first, cells.begin() + first + count};
@@ -24,8 +19,8 @@ std::vector<Cell> part(const std::vector<Cell>& cells, std::int64_t first, std::
 
 }  // namespace
 
-const std::map<std::string, Follower::Rule>& Follower::layer_rules() {
-  static const std::map<std::string, Rule> all = {
+const Follower::Rules& Follower::layer_rules() {
+  static const Rules all = {
       {"aten::conv1d", &Follower::follow_conv},
       {"aten::conv2d", &Follower::follow_conv},
       {"aten::conv3d", &Follower::follow_conv},
@@ -115,15 +110,15 @@ void Follower::follow_conv(const RecordedStep& step) {
   const Source* weight = source_of(node->input(1));
   const bool has_batch = out_sizes.size() == weight_sizes.size();
   if (weight == nullptr || !weight->is_attribute() || !has_batch) {
-    fix_inputs(step, "the weights of " + op_name(node) + " are computed");
+    fix_inputs(step, "the weights of " + op_of(node) + " are computed");
     return set_uniform(step);
   }
-  const std::string layer = module_name(weight->attribute);
-  const auto in = channel_cells(map_of(node->input(0)), 1, op_name(node));
+  const std::string layer = module_of(weight->attribute);
+  const auto in = channel_cells(map_of(node->input(0)), 1, op_of(node));
   const auto out = axis_cells(node->input(1), 0, Role::kProduces, layer);
   const auto taps = axis_cells(node->input(1), 1, Role::kConsumes, layer);
   if (!out || (!taps && weight_sizes[1] > 1)) {
-    fix_inputs(step, "the weights of " + op_name(node) + " are computed");
+    fix_inputs(step, "the weights of " + op_of(node) + " are computed");
     return set_uniform(step);
   }
   const std::int64_t in_width = weight_sizes[1], out_width = weight_sizes[0] / groups;
@@ -158,11 +153,11 @@ void Follower::follow_conv_transposed(const RecordedStep& step) {
   const std::int64_t groups = step.inputs[6].toInt();
   const Source* weight = source_of(node->input(1));
   if (weight == nullptr || !weight->is_attribute() || out_sizes.size() != weight_sizes.size()) {
-    fix_inputs(step, "the weights of " + op_name(node) + " are computed");
+    fix_inputs(step, "the weights of " + op_of(node) + " are computed");
     return set_uniform(step);
   }
-  const std::string layer = module_name(weight->attribute);
-  const auto in = channel_cells(map_of(node->input(0)), 1, op_name(node));
+  const std::string layer = module_of(weight->attribute);
+  const auto in = channel_cells(map_of(node->input(0)), 1, op_of(node));
   const auto taps = axis_cells(node->input(1), 0, Role::kConsumes, layer);
   const std::int64_t in_width = weight_sizes[0] / groups, out_width = weight_sizes[1];
   std::optional<std::vector<Cell>> out;
@@ -170,7 +165,7 @@ void Follower::follow_conv_transposed(const RecordedStep& step) {
     out = axis_cells(node->input(1), 1, Role::kProduces, layer);
   }
   if (!taps || (!out && groups == 1)) {
-    fix_inputs(step, "the weights of " + op_name(node) + " are computed");
+    fix_inputs(step, "the weights of " + op_of(node) + " are computed");
     return set_uniform(step);
   }
   unite(*taps, in);
@@ -205,16 +200,16 @@ void Follower::follow_weight(const RecordedStep& step, const Value* input, const
   std::string layer;
   std::optional<std::vector<Cell>> in, out;
   if (source != nullptr && source->is_attribute() && source->map.sizes.size() == 2) {
-    layer = module_name(source->attribute);
+    layer = module_of(source->attribute);
     out = axis_cells(weight, 1 - in_dim, Role::kProduces, layer);
     in = axis_cells(weight, in_dim, Role::kConsumes, layer);
   }
   if (!in || !out) {
-    fix_inputs(step, "the weights of " + op_name(node) + " are computed");
+    fix_inputs(step, "the weights of " + op_of(node) + " are computed");
     return set_uniform(step);
   }
   const auto last = static_cast<std::int64_t>(map.sizes.size()) - 1;
-  unite(*in, channel_cells(map, last, op_name(node)));
+  unite(*in, channel_cells(map, last, op_of(node)));
   if (bias != nullptr) follow_channelwise(bias, *out, layer);
   set_map(node->output(),
           line_map(out_sizes, static_cast<std::int64_t>(out_sizes.size()) - 1, *out));
@@ -259,8 +254,8 @@ CellMap Follower::contract(const Node* node, const CellMap& a, const std::string
     const auto at_other = static_cast<std::int64_t>(other_letters.find(letter));
     if (other.sizes[static_cast<std::size_t>(at_other)] == 1) return;
     if (other_letter != '\0' && other_letter != letter) {
-      fix(map, op_name(node) + " joins it with channels of another dimension");
-      return fix(other, op_name(node) + " joins it with channels of another dimension");
+      fix(map, op_of(node) + " joins it with channels of another dimension");
+      return fix(other, op_of(node) + " joins it with channels of another dimension");
     }
     unite(cells_of(map, letters, letter), cells_along(other, at_other));
   };
@@ -270,14 +265,14 @@ CellMap Follower::contract(const Node* node, const CellMap& a, const std::string
     return letter != '\0' && other_letters.find(letter) == std::string::npos &&
            out_letters.find(letter) == std::string::npos;
   };
-  if (is_summed(left_letter, b_letters)) fix(left, op_name(node) + " reduces over it");
-  if (is_summed(right_letter, a_letters)) fix(right, op_name(node) + " reduces over it");
+  if (is_summed(left_letter, b_letters)) fix(left, op_of(node) + " reduces over it");
+  if (is_summed(right_letter, a_letters)) fix(right, op_of(node) + " reduces over it");
   const auto reaches = [&](char letter) {
     return letter != '\0' && out_letters.find(letter) != std::string::npos;
   };
   if (reaches(left_letter) && reaches(right_letter) && left_letter != right_letter) {
-    fix(left, op_name(node) + " joins it with channels of another dimension");
-    fix(right, op_name(node) + " joins it with channels of another dimension");
+    fix(left, op_of(node) + " joins it with channels of another dimension");
+    fix(right, op_of(node) + " joins it with channels of another dimension");
   }
   const bool from_left = reaches(left_letter);
   if (!from_left && !reaches(right_letter)) {
@@ -294,7 +289,7 @@ void Follower::follow_matmul(const RecordedStep& step) {
   const Node* node = step.node;
   const std::size_t ranks[] = {sizes_of(step.inputs[0]).size(), sizes_of(step.inputs[1]).size()};
   if (ranks[0] < 2 || ranks[1] < 2) {
-    fix_inputs(step, op_name(node) + " with a vector");
+    fix_inputs(step, op_of(node) + " with a vector");
     return set_uniform(step);
   }
   const Source* weight = source_of(node->input(1));
@@ -318,26 +313,19 @@ void Follower::follow_addmm(const RecordedStep& step) {
   const bool has_batch = a.sizes.size() == 3;
   const CellMap product = contract(node, a, has_batch ? "bmk" : "mk", b, has_batch ? "bkn" : "kn",
                                    has_batch ? "bmn" : "mn", sizes_of(step.outputs[0]));
-  set_map(node->output(), merge(product, map_of(node->input(0)), op_name(node)));
+  set_map(node->output(), merge(product, map_of(node->input(0)), op_of(node)));
 }
 
 void Follower::follow_einsum(const RecordedStep& step) {
   const Node* node = step.node;
-  std::string equation = step.inputs[0].toStringRef();
-  equation.erase(std::remove(equation.begin(), equation.end(), ' '), equation.end());
-  const auto comma = equation.find(','), arrow = equation.find("->");
   const auto& operands = node->input(1)->node()->inputs();
-  const bool is_pair = operands.size() == 2 && comma != std::string::npos &&
-                       arrow != std::string::npos && equation.find('.') == std::string::npos &&
-                       equation.find(',', comma + 1) == std::string::npos;
-  if (!is_pair) {
-    fix_inputs(step, "aten::einsum of '" + equation + "' is not understood");
+  const auto letters = parse_einsum(step.inputs[0].toStringRef());
+  if (!letters || operands.size() != 2) {
+    fix_inputs(step, "aten::einsum of '" + step.inputs[0].toStringRef() + "' is not understood");
     return set_uniform(step);
   }
-  set_map(node->output(),
-          contract(node, map_of(operands[0]), equation.substr(0, comma), map_of(operands[1]),
-                   equation.substr(comma + 1, arrow - comma - 1), equation.substr(arrow + 2),
-                   sizes_of(step.outputs[0])));
+  set_map(node->output(), contract(node, map_of(operands[0]), letters->left, map_of(operands[1]),
+                                   letters->right, letters->out, sizes_of(step.outputs[0])));
 }
 
 void Follower::follow_attention(const RecordedStep& step) {
@@ -348,7 +336,7 @@ void Follower::follow_attention(const RecordedStep& step) {
   scores.push_back(k.sizes[k.sizes.size() - 2]);
   CellMap weights = contract(node, q, batch + "me", k, batch + "ne", batch + "mn", scores);
   if (step.inputs[3].isTensor() && step.inputs[3].toTensor().defined()) {
-    weights = merge(weights, map_of(node->input(3)), op_name(node));
+    weights = merge(weights, map_of(node->input(3)), op_of(node));
   }
   set_map(node->output(), contract(node, weights, batch + "mn", v, batch + "nf", batch + "mf",
                                    sizes_of(step.outputs[0])));
@@ -357,12 +345,12 @@ void Follower::follow_attention(const RecordedStep& step) {
 void Follower::follow_batch_norm(const RecordedStep& step) {
   const Node* node = step.node;
   const CellMap map = map_of(node->input(0));
-  const auto cells = channel_cells(map, 1, op_name(node));
+  const auto cells = channel_cells(map, 1, op_of(node));
   for (std::size_t i = 1; i <= 4; ++i) {
     const Source* source = source_of(node->input(i));
     if (source == nullptr) continue;
     follow_channelwise(node->input(i), cells,
-                       source->is_attribute() ? module_name(source->attribute) : "");
+                       source->is_attribute() ? module_of(source->attribute) : "");
   }
   set_map(node->output(), {map.sizes, fold(flow_.sets, map.cells).cells});
 }
@@ -371,8 +359,7 @@ void Follower::follow_layer_norm(const RecordedStep& step) {
   const Node* node = step.node;
   CellMap map = map_of(node->input(0));
   for (const std::size_t i : {2, 3}) {
-    if (source_of(node->input(i)) != nullptr)
-      map = merge(map, map_of(node->input(i)), op_name(node));
+    if (source_of(node->input(i)) != nullptr) map = merge(map, map_of(node->input(i)), op_of(node));
   }
   set_map(node->output(), map);
 }
@@ -381,7 +368,7 @@ void Follower::follow_group_norm(const RecordedStep& step) {
   const Node* node = step.node;
   const CellMap map = map_of(node->input(0));
   const std::int64_t groups = step.inputs[1].toInt();
-  const auto cells = channel_cells(map, 1, op_name(node));
+  const auto cells = channel_cells(map, 1, op_of(node));
   const std::int64_t width = static_cast<std::int64_t>(cells.size()) / groups;
   // Whole groups go, so that what is left is normalised as before; a single one shrinks.
   for (std::int64_t group = 0; groups > 1 && group < groups; ++group) {
@@ -391,8 +378,7 @@ void Follower::follow_group_norm(const RecordedStep& step) {
   }
   for (const std::size_t i : {2, 3}) {
     const Source* source = source_of(node->input(i));
-    if (source != nullptr)
-      follow_channelwise(node->input(i), cells, module_name(source->attribute));
+    if (source != nullptr) follow_channelwise(node->input(i), cells, module_of(source->attribute));
   }
   set_map(node->output(), {map.sizes, fold(flow_.sets, map.cells).cells});
 }
@@ -402,8 +388,8 @@ void Follower::follow_prelu(const RecordedStep& step) {
   const CellMap map = map_of(node->input(0));
   const Source* weight = source_of(node->input(1));
   if (sizes_of(step.inputs[1]) != std::vector<std::int64_t>{1} && weight != nullptr) {
-    follow_channelwise(node->input(1), channel_cells(map, 1, op_name(node)),
-                       module_name(weight->attribute));
+    follow_channelwise(node->input(1), channel_cells(map, 1, op_of(node)),
+                       module_of(weight->attribute));
   }
   set_map(node->output(), map);
 }
@@ -412,7 +398,7 @@ void Follower::follow_embedding(const RecordedStep& step) {
   const Node* node = step.node;
   const Source* weight = source_of(node->input(0));
   if (weight == nullptr || !weight->is_attribute()) return follow_unknown(step);
-  const auto out = axis_cells(node->input(0), 1, Role::kProduces, module_name(weight->attribute));
+  const auto out = axis_cells(node->input(0), 1, Role::kProduces, module_of(weight->attribute));
   if (!out) return follow_unknown(step);
   const auto sizes = sizes_of(step.outputs[0]);
   set_map(node->output(), line_map(sizes, static_cast<std::int64_t>(sizes.size()) - 1, *out));
@@ -436,7 +422,7 @@ void Follower::follow_recurrent(const RecordedStep& step) {
   std::vector<Cell> state;
   const CellMap input = map_of(node->input(0));
   std::vector<Cell> in =
-      channel_cells(input, static_cast<std::int64_t>(input.sizes.size()) - 1, op_name(node));
+      channel_cells(input, static_cast<std::int64_t>(input.sizes.size()) - 1, op_of(node));
   for (std::int64_t i = 0; i < count; i += per_direction) {
     const bool is_first_of_layer = (i / per_direction) % directions == 0;
     if (i > 0 && is_first_of_layer) {
@@ -447,7 +433,7 @@ void Follower::follow_recurrent(const RecordedStep& step) {
       const Value* value = parameters[static_cast<std::size_t>(i + j)];
       const Source* source = source_of(value);
       if (source == nullptr || !source->is_attribute()) return follow_unknown(step);
-      const std::string layer = module_name(source->attribute);
+      const std::string layer = module_of(source->attribute);
       const auto rows = axis_cells(value, 0, j == 0 ? Role::kProduces : Role::kFollows, layer);
       if (!rows) return follow_unknown(step);
       if (state.empty()) state = part(*rows, 0, hidden);
@@ -465,7 +451,7 @@ void Follower::follow_recurrent(const RecordedStep& step) {
   const auto follow_state = [&](const CellMap& map) {
     const CellMap states =
         line_map(map.sizes, static_cast<std::int64_t>(map.sizes.size()) - 1, state);
-    return merge(map, states, op_name(node));
+    return merge(map, states, op_of(node));
   };
   for (const Source& source : sources_of(node->input(1))) follow_state(map_of(source));
   for (std::size_t i = 0; i < node->outputs().size(); ++i) {

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "model/channel_follower.h"
-#include "model/torch_error.h"
+#include "model/layers.h"
 
 namespace edgecompress::channels {
 namespace {
@@ -23,61 +23,24 @@ std::vector<at::Tensor> tensors_in(const c10::IValue& value) {
 
 }  // namespace
 
-const std::map<std::string, Follower::Rule>& Follower::movement_rules() {
-  static const std::map<std::string, Rule> all = [] {
-    std::map<std::string, Rule> by_op;
-    const auto add = [&](const std::vector<const char*>& ops, Rule rule) {
-      for (const char* op : ops) by_op[std::string("aten::") + op] = rule;
-    };
-    add({"view",
-         "reshape",
-         "_reshape_alias",
-         "permute",
-         "transpose",
-         "t",
-         "swapaxes",
-         "swapdims",
-         "movedim",
-         "moveaxis",
-         "unsqueeze",
-         "squeeze",
-         "flatten",
-         "unflatten",
-         "slice",
-         "select",
-         "narrow",
-         "expand",
-         "repeat",
-         "tile",
-         "cat",
-         "concat",
-         "stack",
-         "split",
-         "split_with_sizes",
-         "chunk",
-         "unbind",
-         "unsafe_chunk",
-         "unsafe_split",
-         "pixel_shuffle",
-         "pixel_unshuffle",
-         "channel_shuffle",
-         "tensor_split",
-         "broadcast_to",
-         "view_as",
-         "numpy_T",
-         "unfold",
-         "unsafe_split_with_sizes",
-         "hstack",
-         "vstack"},
-        &Follower::follow_movement);
-    add({"flip"}, &Follower::follow_movement);
-    add({"roll", "rot90"}, &Follower::follow_roll);
-    add({"pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
-         "replication_pad1d", "replication_pad2d", "replication_pad3d"},
-        &Follower::follow_pad);
-    add({"index", "index_select", "gather"}, &Follower::follow_index);
-    add({"glu"}, &Follower::follow_glu);
-    return by_op;
+const Follower::Rules& Follower::movement_rules() {
+  static const Rules all = [] {
+    Rules rules;
+    add_rule(rules,
+             "view reshape _reshape_alias permute transpose t swapaxes swapdims movedim "
+             "moveaxis unsqueeze squeeze flatten unflatten slice select narrow expand repeat "
+             "tile cat concat stack split split_with_sizes chunk unbind unsafe_chunk "
+             "unsafe_split pixel_shuffle pixel_unshuffle channel_shuffle tensor_split "
+             "broadcast_to view_as numpy_T unfold unsafe_split_with_sizes hstack vstack flip",
+             &Follower::follow_movement);
+    add_rule(rules, "roll rot90", &Follower::follow_roll);
+    add_rule(rules,
+             "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
+             "replication_pad1d replication_pad2d replication_pad3d",
+             &Follower::follow_pad);
+    add_rule(rules, "index index_select gather", &Follower::follow_index);
+    add_rule(rules, "glu", &Follower::follow_glu);
+    return rules;
   }();
   return all;
 }
@@ -98,11 +61,11 @@ void Follower::follow_movement(const RecordedStep& step) {
   } else if (inputs[0].isTensor()) {
     CellMap map = map_of(node->input(0));
     // Each position along the dimension that is taken apart becomes a tensor, so none may go alone.
-    if (op_name(node) == "aten::unbind" || op_name(node) == "aten::select") {
+    if (op_of(node) == "aten::unbind" || op_of(node) == "aten::select") {
       const std::int64_t dim = positive_dim(inputs[1].toInt(), map.sizes.size());
       map = level(map, dim);
-      if (op_name(node) == "aten::unbind" && map.varies_along(dim)) map = unite_all(map);
-      if (op_name(node) == "aten::select" && map.varies_along(dim)) {
+      if (op_of(node) == "aten::unbind" && map.varies_along(dim)) map = unite_all(map);
+      if (op_of(node) == "aten::select" && map.varies_along(dim)) {
         fix({{}, map.cells.select(dim, inputs[2].toInt())}, "aten::select takes it alone");
       }
     }
@@ -113,7 +76,7 @@ void Follower::follow_movement(const RecordedStep& step) {
       list.push_back(map_of(element).expanded());
     }
     if (list.size() != step.inputs[0].toTensorVector().size()) {
-      fix_inputs(step, op_name(node) + " takes a list that is made elsewhere");
+      fix_inputs(step, op_of(node) + " takes a list that is made elsewhere");
       return set_uniform(step);
     }
     inputs[0] = std::move(list);
@@ -129,7 +92,7 @@ void Follower::follow_movement(const RecordedStep& step) {
     } else {
       source.map = fold(flow_.sets, result);
       // Pixels made of channels go with the channels beside them.
-      if (op_name(node) == "aten::pixel_shuffle") source.map = settle(source.map, result.dim() - 3);
+      if (op_of(node) == "aten::pixel_shuffle") source.map = settle(source.map, result.dim() - 3);
     }
     moved_sources.push_back(std::move(source));
   }
@@ -150,7 +113,7 @@ void Follower::follow_roll(const RecordedStep& step) {
     if (dims.empty()) dims = map.varying_dims();  // rolled as if it were flat
     for (const std::int64_t dim : dims) {
       if (map.varies_along(positive_dim(dim, map.sizes.size()))) {
-        fix(map, op_name(step.node) + " moves it");
+        fix(map, op_of(step.node) + " moves it");
       }
     }
   }
@@ -164,14 +127,14 @@ void Follower::follow_pad(const RecordedStep& step) {
   const auto sizes = sizes_of(step.outputs[0]);
   const auto pads = step.inputs[1].toIntVector();
   const bool is_constant =
-      op_name(node) == "aten::constant_pad_nd" ||
-      (op_name(node) == "aten::pad" && step.inputs[2].toStringRef() == "constant");
+      op_of(node) == "aten::constant_pad_nd" ||
+      (op_of(node) == "aten::pad" && step.inputs[2].toStringRef() == "constant");
   at::Tensor cells = map.cells;
   for (std::size_t i = 0; i * 2 + 1 < pads.size(); ++i) {
     const auto dim = static_cast<std::int64_t>(sizes.size() - 1 - i);
     if (!map.varies_along(dim) || (pads[2 * i] == 0 && pads[2 * i + 1] == 0)) continue;
     if (!is_constant || pads[2 * i] < 0 || pads[2 * i + 1] < 0) {
-      fix(map, op_name(node) + " copies it");
+      fix(map, op_of(node) + " copies it");
       return set_uniform(step);
     }
     const auto beside = [&](std::int64_t count) {
@@ -194,7 +157,7 @@ void Follower::follow_index(const RecordedStep& step) {
   const CellMap map = is_attribute ? source->map : map_of(node->input(0));
   std::vector<std::int64_t> dims;
   bool are_known = true;
-  if (op_name(node) == "aten::index") {
+  if (op_of(node) == "aten::index") {
     const auto indices = step.inputs[1].toList();
     for (std::size_t i = 0; i < indices.size(); ++i) {
       const c10::IValue index = indices.get(i);
@@ -211,7 +174,7 @@ void Follower::follow_index(const RecordedStep& step) {
   } else {
     dims.push_back(positive_dim(step.inputs[1].toInt(), map.sizes.size()));
     are_known = false;
-    if (op_name(node) == "aten::index_select" && !is_attribute)
+    if (op_of(node) == "aten::index_select" && !is_attribute)
       return follow_index_select(step, level(map, dims[0]), dims[0]);
   }
   const bool is_across = std::any_of(dims.begin(), dims.end(), [&](std::int64_t dim) {
@@ -236,7 +199,7 @@ void Follower::follow_index(const RecordedStep& step) {
     with_indices.inputs[1] = indices;
     return follow_movement(with_indices);
   }
-  fix_inputs(step, op_name(node) + " picks from it");
+  fix_inputs(step, op_of(node) + " picks from it");
   set_uniform(step);
 }
 

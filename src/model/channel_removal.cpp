@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "edgecompress/error.h"
+#include "model/channel_follower.h"
 #include "model/channel_groups.h"
 #include "model/channel_sizes.h"
 #include "model/layers.h"
@@ -96,17 +97,14 @@ void narrow_norms(Model& model, const ChannelGroups& groups,
 std::vector<std::pair<Value*, std::int64_t>> summed_dims(const Node* node) {
   const std::string op = node->kind().toQualString();
   if (op == "aten::einsum") {
-    const auto equation = constant_of(node->input(0));
     const auto& operands = node->input(1)->node()->inputs();
-    const std::string text = equation ? equation->toStringRef() : "";
-    const auto comma = text.find(','), arrow = text.find("->");
-    if (operands.size() != 2 || comma == std::string::npos || arrow == std::string::npos) return {};
+    const auto equation = constant_of(node->input(0));
+    const auto letters = equation ? channels::parse_einsum(equation->toStringRef()) : std::nullopt;
+    if (!letters || operands.size() != 2) return {};
     std::vector<std::pair<Value*, std::int64_t>> summed;
-    std::int64_t dim = 0;
-    for (const char letter : text.substr(0, comma)) {
-      if (letter == ' ') continue;
-      if (text.find(letter, arrow) == std::string::npos) summed.push_back({operands[0], dim});
-      ++dim;
+    for (std::size_t dim = 0; dim < letters->left.size(); ++dim) {
+      if (letters->out.find(letters->left[dim]) == std::string::npos)
+        summed.push_back({operands[0], static_cast<std::int64_t>(dim)});
     }
     return summed;
   }

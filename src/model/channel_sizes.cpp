@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
-#include "edgecompress/error.h"
 #include "model/channel_follower.h"
 #include "model/layers.h"
 
@@ -84,7 +82,7 @@ std::optional<IValue> ShrunkRun::evaluate(const Value* value) const {
 std::optional<IValue> ShrunkRun::compute(const Value* value) const {
   const Node* node = value->node();
   if (const auto constant = constant_of(value)) return constant;
-  const std::string op = op_name(node);
+  const std::string op = op_of(node);
   if (op == "aten::size" || op == "aten::numel" || op == "aten::dim" || op == "aten::len") {
     const auto after = sizes(node->input(0));
     if (!after) return std::nullopt;
@@ -170,7 +168,7 @@ class SizeRewriter {
   }
 
   void rewrite(Node* node) {
-    const std::string op = op_name(node);
+    const std::string op = op_of(node);
     const auto is = [&](std::initializer_list<const char*> names) {
       return std::any_of(names.begin(), names.end(),
                          [&](const char* name) { return op == std::string("aten::") + name; });
@@ -192,9 +190,9 @@ class SizeRewriter {
     } else if (is({"layer_norm"})) {
       rewrite_normalized_shape(node);
     } else if (is({"conv1d", "conv2d", "conv3d"})) {
-      rewrite_groups(node, 0, 1);
+      rewrite_groups(node, node->input(0));
     } else if (is({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})) {
-      rewrite_groups(node, 1, 1);
+      rewrite_groups(node, node->output());
     } else if (is({"group_norm"})) {
       rewrite_group_norm(node);
     } else if (is({"select"})) {
@@ -290,7 +288,7 @@ class SizeRewriter {
       const bool hangs_on_batch = has_other && (*wanted_other)[first + i] != want;
       if (!hangs_on_batch) {
         elements.push_back(constant(node, want));
-      } else if (!is_open && op_name(node) != "aten::expand") {
+      } else if (!is_open && op_of(node) != "aten::expand") {
         is_open = true;
         elements.push_back(constant(node, -1));
       } else {
@@ -330,15 +328,13 @@ class SizeRewriter {
     if (wanted != shape->toIntVector()) node->replaceInput(1, list_of(node, wanted));
   }
 
-  /// `channels_of`: 0 where the weight is [out, in / groups, ...], 1 where it is [in, out /
-  /// groups].
-  void rewrite_groups(Node* node, std::size_t channels_of, std::int64_t width_dim) {
-    const Value* counted = channels_of == 0 ? node->input(0) : node->output();
+  /// Each group has as many of the channels of `counted` as the weight has along dimension 1.
+  void rewrite_groups(Node* node, const Value* counted) {
     const auto sizes = run_.sizes(counted);
     const std::string weight = attribute_path(node->input(1));
     const auto groups = run_.evaluate_int(node->input(6));
     if (!sizes || sizes->size() < 2 || weight.empty() || !groups || *groups == 1) return;
-    rewrite_int(node, 6, (*sizes)[1] / model_.tensor(weight).size(width_dim));
+    rewrite_int(node, 6, (*sizes)[1] / model_.tensor(weight).size(1));
   }
 
   void rewrite_group_norm(Node* node) {
@@ -353,12 +349,27 @@ class SizeRewriter {
     return std::count(stays.begin(), stays.begin() + position, true);
   }
 
+  /// The dimension that an argument names, and which positions of the first input stay along it.
+  struct ShrunkDim {
+    std::int64_t dim;
+    std::vector<bool> stays;
+  };
+
+  /// Nothing where all stay.
+  std::optional<ShrunkDim> shrunk_dim(const Node* node, std::size_t argument) const {
+    const auto given = run_.evaluate_int(node->input(argument));
+    const auto sizes = run_.sizes(node->input(0));
+    if (!given || !sizes) return std::nullopt;
+    const auto dim = positive_dim(*given, sizes->size());
+    auto stays = run_.kept(node->input(0), dim);
+    if (std::count(stays.begin(), stays.end(), false) == 0) return std::nullopt;
+    return ShrunkDim{dim, std::move(stays)};
+  }
+
   void rewrite_slice(Node* node) {
-    const auto dim_given = run_.evaluate_int(node->input(1));
-    if (!dim_given || !run_.sizes(node->input(0))) return;
-    const auto dim = positive_dim(*dim_given, run_.sizes(node->input(0))->size());
-    const auto stays = run_.kept(node->input(0), dim);
-    if (std::count(stays.begin(), stays.end(), false) == 0) return;
+    const auto shrunk = shrunk_dim(node, 1);
+    if (!shrunk) return;
+    const std::vector<bool>& stays = shrunk->stays;
     const auto count = static_cast<std::int64_t>(stays.size());
     const auto position = [&](const Value* value, std::int64_t otherwise) {
       std::int64_t at = before_.evaluate_int(value).value_or(otherwise);
@@ -370,45 +381,39 @@ class SizeRewriter {
     if (step > 1) {
       Sizes picked;
       for (std::int64_t i = start; i < end; i += step) picked.push_back(i);
-      return pick(node, dim, stays, picked);
+      return pick(node, *shrunk, picked);
     }
     rewrite_int(node, 2, kept_before(stays, start));
     if (end < count) rewrite_int(node, 3, kept_before(stays, end));
   }
 
   /// Instead of the node: those of the positions that stay.
-  void pick(Node* node, std::int64_t dim, const std::vector<bool>& stays, const Sizes& positions) {
+  void pick(Node* node, const ShrunkDim& shrunk, const Sizes& positions) {
     Sizes kept;
     for (const std::int64_t position : positions) {
-      if (stays[static_cast<std::size_t>(position)]) kept.push_back(kept_before(stays, position));
+      if (shrunk.stays[static_cast<std::size_t>(position)])
+        kept.push_back(kept_before(shrunk.stays, position));
     }
     const torch::jit::WithInsertPoint point(node);
     Value* picked = graph_->insert(c10::Symbol::fromQualString("aten::index_select"),
-                                   {node->input(0), dim, at::tensor(kept, at::kLong)});
+                                   {node->input(0), shrunk.dim, at::tensor(kept, at::kLong)});
     replaced_.push_back({node->output(), picked});
   }
 
   void rewrite_index_select(Node* node) {
-    const auto dim_given = run_.evaluate_int(node->input(1));
-    const auto sizes = run_.sizes(node->input(0));
+    const auto shrunk = shrunk_dim(node, 1);
     const auto index = torch::jit::toIValue(node->input(2));
-    if (!dim_given || !sizes || !index || !index->isTensor()) return;
-    const auto dim = positive_dim(*dim_given, sizes->size());
-    const auto stays = run_.kept(node->input(0), dim);
-    if (std::count(stays.begin(), stays.end(), false) == 0) return;
+    if (!shrunk || !index || !index->isTensor()) return;
     const at::Tensor positions = index->toTensor().to(at::kLong).contiguous();
     const auto* first = positions.data_ptr<std::int64_t>();
-    pick(node, dim, stays, {first, first + positions.numel()});
+    pick(node, *shrunk, {first, first + positions.numel()});
   }
 
   void rewrite_select(Node* node) {
-    const auto dim_given = run_.evaluate_int(node->input(1));
+    const auto shrunk = shrunk_dim(node, 1);
     const auto position = before_.evaluate_int(node->input(2));
-    const auto sizes = run_.sizes(node->input(0));
-    if (!dim_given || !position || !sizes) return;
-    const auto stays = run_.kept(node->input(0), positive_dim(*dim_given, sizes->size()));
-    if (std::count(stays.begin(), stays.end(), false) == 0) return;
-    rewrite_int(node, 2, kept_before(stays, positive_dim(*position, stays.size())));
+    if (!shrunk || !position) return;
+    rewrite_int(node, 2, kept_before(shrunk->stays, positive_dim(*position, shrunk->stays.size())));
   }
 
   void rewrite_narrow(Node* node) {
@@ -438,12 +443,9 @@ class SizeRewriter {
 
   /// Parts that are no longer equal are named by their sizes.
   void rewrite_split(Node* node) {
-    const auto sizes = run_.sizes(node->input(0));
-    const auto dim_given = run_.evaluate_int(node->input(2));
-    if (!sizes || !dim_given) return;
-    const auto dim = positive_dim(*dim_given, sizes->size());
-    const auto stays = run_.kept(node->input(0), dim);
-    if (std::count(stays.begin(), stays.end(), false) == 0) return;
+    const auto shrunk = shrunk_dim(node, 2);
+    if (!shrunk) return;
+    const std::vector<bool>& stays = shrunk->stays;
     const Sizes before = parts_before(node, static_cast<std::int64_t>(stays.size()));
     Sizes wanted;
     std::int64_t start = 0;
@@ -451,7 +453,7 @@ class SizeRewriter {
       wanted.push_back(kept_before(stays, start + part) - kept_before(stays, start));
       start += part;
     }
-    const bool is_chunk = op_name(node).find("chunk") != std::string::npos;
+    const bool is_chunk = op_of(node).find("chunk") != std::string::npos;
     const bool are_equal = std::all_of(wanted.begin(), wanted.end(),
                                        [&](std::int64_t part) { return part == wanted[0]; });
     if (is_chunk && are_equal) return;
@@ -466,7 +468,7 @@ class SizeRewriter {
       return list->toIntVector();
     }
     const std::int64_t given = before_.evaluate_int(node->input(1)).value_or(total);
-    const bool is_chunk = op_name(node).find("chunk") != std::string::npos;
+    const bool is_chunk = op_of(node).find("chunk") != std::string::npos;
     const std::int64_t part = is_chunk ? (total + given - 1) / given : given;
     Sizes parts;
     for (std::int64_t start = 0; start < total; start += part)

@@ -124,11 +124,6 @@ class WeightValues {
   std::unordered_set<const Value*> values_;
 };
 
-std::string module_of(const std::string& dotted_name) {
-  const auto dot = dotted_name.rfind('.');
-  return dot == std::string::npos ? dotted_name : dotted_name.substr(0, dot);
-}
-
 /// The attribute that the argument called `argument` reads, if it reads one directly.
 std::optional<std::string> direct_attribute(const Node* node, const std::string& argument) {
   const auto* schema = node->maybeSchema();
@@ -225,6 +220,11 @@ std::vector<Layer> find_layers(const Model& model) {
   std::vector<Layer> layers;
   find_layers_in(model.module().get_method("forward").graph()->block(), weight_values, layers);
   return layers;
+}
+
+std::string module_of(const std::string& dotted_name) {
+  const auto dot = dotted_name.rfind('.');
+  return dot == std::string::npos ? dotted_name : dotted_name.substr(0, dot);
 }
 
 std::string op_of(const Node* node) { return node->kind().toQualString(); }

@@ -46,6 +46,8 @@ struct Layer {
 /// attributes with activations, and every convolution, linear, norm, embedding and RNN.
 std::vector<Layer> find_layers(const Model& model);
 
+/// Of a tensor's dotted name: the module that holds it, or the name itself where the root does.
+std::string module_of(const std::string& dotted_name);
 /// The operator's full name: "aten::conv2d".
 std::string op_of(const torch::jit::Node* node);
 /// Whether an operator writes into the value in place.

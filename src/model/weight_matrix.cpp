@@ -35,10 +35,7 @@ class WeightFinder {
     const c10::IValue value = model_.attribute(name);
     if (!value.isTensor() || !value.toTensor().is_floating_point() || value.toTensor().dim() < 2)
       return;
-    if (!at::isfinite(value.toTensor().detach()).all().item<bool>()) {
-      throw Error(ExitCode::kPass, "'" + name + "' holds values that are not finite",
-                  "the weights of the model are damaged; nothing can be ranked");
-    }
+    check_can_be_ranked(name, value.toTensor());
     PrunableWeight weight{layer.name, name, layer.kind, value.toTensor().sizes().vec(), 1, {}};
     weight.nodes.push_back(layer.node);
     if (const auto geometry = conv_geometry(layer.node, weight.sizes))
@@ -112,6 +109,12 @@ at::Tensor unfold_convolution(const PrunableWeight& weight, const ConvGeometry& 
 }
 
 }  // namespace
+
+void check_can_be_ranked(const std::string& name, const at::Tensor& weight) {
+  if (at::isfinite(weight.detach()).all().item<bool>()) return;
+  throw Error(ExitCode::kPass, "'" + name + "' holds values that are not finite",
+              "the weights of the model are damaged; nothing can be ranked");
+}
 
 std::int64_t PrunableWeight::size() const { return c10::multiply_integers(sizes); }
 
