@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 namespace edgecompress {
 namespace {
@@ -31,15 +32,21 @@ std::int64_t channels_per_unit(const ChannelGroup& group) {
   return static_cast<std::int64_t>(fewest);
 }
 
+GroupLimits SelectionLimits::of_group(std::int64_t units) const {
+  // Shares like 0.9 of 10 are meant to be 9, however they round.
+  const auto largest =
+      static_cast<std::int64_t>(std::floor(max_ratio * static_cast<double>(units) + 1e-9));
+  return {std::max({units - largest, minimum, std::int64_t{1}}), round_to};
+}
+
 RemovalOrder::RemovalOrder(const ChannelGroups& groups, const UnitScores& scores,
-                           const std::vector<bool>& is_open, ChannelRanking ranking,
-                           const SelectionLimits& limits)
-    : ranked_(groups.groups.size()), limits_(limits) {
+                           ChannelRanking ranking, std::vector<GroupLimits> limits)
+    : ranked_(groups.groups.size()), limits_(std::move(limits)) {
   std::map<std::pair<Structure, std::size_t>, std::vector<Entry>> lists;
   for (std::size_t i = 0; i < groups.groups.size(); ++i) {
     const ChannelGroup& group = groups.groups[i];
     channels_.push_back(channels_per_unit(group));
-    if (!is_open[i]) continue;
+    if (limits_[i].is_closed()) continue;
     auto& list = lists[{ranking == ChannelRanking::kIsomorphic ? structure_of(group) : Structure(),
                         ranking == ChannelRanking::kGroup ? i : 0}];
     for (std::size_t unit = 0; unit < group.units.size(); ++unit)
@@ -82,13 +89,10 @@ UnitChoice RemovalOrder::first(std::int64_t count) const {
 std::int64_t RemovalOrder::within_limits(std::size_t group, std::int64_t count) const {
   if (count == 0) return 0;
   const auto units = static_cast<std::int64_t>(ranked_[group].size());
-  // Shares like 0.9 of 10 are meant to be 9, however they round.
-  const auto largest =
-      static_cast<std::int64_t>(std::floor(limits_.max_ratio * static_cast<double>(units) + 1e-9));
-  const std::int64_t at_least =
-      std::min(units, std::max({units - largest, limits_.minimum, std::int64_t{1}}));
+  const std::int64_t at_least = std::min(units, limits_[group].kept_units);
   const std::int64_t kept = std::max(units - count, at_least);
-  const std::int64_t step = limits_.round_to / std::gcd(limits_.round_to, channels_[group]);
+  const std::int64_t round_to = limits_[group].round_to;
+  const std::int64_t step = round_to / std::gcd(round_to, channels_[group]);
   std::int64_t rounded = (kept + step / 2) / step * step;
   if (rounded < at_least) rounded = (at_least + step - 1) / step * step;
   return units - std::min(rounded, units);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "model/channel_groups.h"
@@ -16,10 +17,23 @@ enum class ChannelRanking {
                ///< Pruning")
 };
 
+/// What may go of one group.
+struct GroupLimits {
+  std::int64_t kept_units = 1;  ///< at least
+  std::int64_t round_to = 1;    ///< what is left has a multiple of so many channels
+
+  /// Of a group that loses nothing and counts for nothing.
+  static GroupLimits closed() { return {std::numeric_limits<std::int64_t>::max(), 1}; }
+  bool is_closed() const { return kept_units == closed().kept_units; }
+};
+
+/// What may go of any group.
 struct SelectionLimits {
   double max_ratio = 0.9;     ///< the largest share of its units that a group loses
   std::int64_t minimum = 1;   ///< units of each group that stay
   std::int64_t round_to = 1;  ///< what is left of a group has a multiple of so many channels
+
+  GroupLimits of_group(std::int64_t units) const;
 };
 
 /// Channels that a unit stands for: its positions in the dimension where it has the fewest.
@@ -30,10 +44,9 @@ std::int64_t channels_per_unit(const ChannelGroup& group);
 /// it.
 class RemovalOrder {
  public:
-  /// Groups that are not `is_open` lose nothing and count for nothing.
-  RemovalOrder(const ChannelGroups& groups, const UnitScores& scores,
-               const std::vector<bool>& is_open, ChannelRanking ranking,
-               const SelectionLimits& limits);
+  /// Scores and limits: one each group.
+  RemovalOrder(const ChannelGroups& groups, const UnitScores& scores, ChannelRanking ranking,
+               std::vector<GroupLimits> limits);
 
   std::int64_t units() const { return static_cast<std::int64_t>(order_.size()); }
   /// What goes when the first `count` units are due. A group that they would bring below its limits
@@ -54,7 +67,7 @@ class RemovalOrder {
   std::vector<Entry> order_;
   std::vector<std::vector<std::int64_t>> ranked_;  // of each group, least important first
   std::vector<std::int64_t> channels_;             // per unit, of each group
-  SelectionLimits limits_;
+  std::vector<GroupLimits> limits_;
 };
 
 }  // namespace edgecompress

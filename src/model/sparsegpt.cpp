@@ -6,26 +6,21 @@
 #include <cmath>
 
 #include "edgecompress/error.h"
+#include "model/damped_cholesky.h"
 
 namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kBlockColumns = 128;
 constexpr double kDamping = 0.01;  // of the mean of H's diagonal, as the paper has it
-constexpr int kDampingAttempts = 6;
 
-/// U of H^-1 = U^T U; the damping grows tenfold until H can be inverted.
+/// U of H^-1 = U^T U.
 at::Tensor inverse_factor(const at::Tensor& products) {
   const double mean = products.diagonal().mean().item<double>();
-  double damping = mean > 0 ? kDamping * mean : 1;
-  for (int attempt = 0; attempt < kDampingAttempts; ++attempt, damping *= 10) {
-    at::Tensor damped = products.clone();
-    damped.diagonal().add_(damping);
-    const auto [lower, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.item<int>() != 0) continue;
-    const auto [upper, inverse_failed] =
-        at::linalg_cholesky_ex(at::cholesky_inverse(lower), /*upper=*/true);
-    if (inverse_failed.item<int>() == 0) return upper;
+  if (const auto lower = damped_cholesky(products, mean > 0 ? kDamping * mean : 1)) {
+    const auto [upper, failed] =
+        at::linalg_cholesky_ex(at::cholesky_inverse(*lower), /*upper=*/true);
+    if (failed.item<int>() == 0) return upper;
   }
   throw Error(ExitCode::kPass, "the inputs of a layer give a matrix that can't be inverted",
               "give more calibration data, or use \"criterion\": \"wanda\"");

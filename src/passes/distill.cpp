@@ -110,7 +110,7 @@ class Distill : public Pass {
       check_outputs(model.forward(sample).at(0), (*teacher)(sample), options_);
     }
     task.loss = loss(teacher);
-    const TrainResult trained = train(model, task, *context.progress);
+    const TrainResult trained = train(model, task, context.progress);
     result.changed = trained.best_epoch > 0;
     result.counts = trained.counts();
     result.details = trained.curves();

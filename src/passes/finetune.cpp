@@ -47,7 +47,7 @@ class Finetune : public Pass {
       result.note = "no parameter passes the filters";
       return result;
     }
-    const TrainResult trained = train(model, task, *context.progress);
+    const TrainResult trained = train(model, task, context.progress);
     result.changed = trained.best_epoch > 0;
     result.counts = trained.counts();
     result.details = trained.curves();

@@ -103,7 +103,7 @@ class Lora : public Pass {
     if (options_.train_norms) {
       task.parameters.insert(task.parameters.end(), targets.norms.begin(), targets.norms.end());
     }
-    const TrainResult trained = train(model, task, *context.progress);
+    const TrainResult trained = train(model, task, context.progress);
     result.changed = trained.best_epoch > 0;
     result.counts = trained.counts();
     result.counts["adapters"] = static_cast<double>(adapters.size());

@@ -26,6 +26,9 @@ struct PassResult {
 
 /// All that a pass may touch besides the model.
 struct PassContext {
+  explicit PassContext(Progress& shown) : progress(shown) {}
+
+  Progress& progress;
   std::uint64_t seed = 0;
   const DataSets* data = nullptr;
   /// The network a name stands for: "original" is the run's input model, else a path (relative to
@@ -33,7 +36,6 @@ struct PassContext {
   std::function<Model(const std::string&)> load_teacher;
   /// The score on the set where choices are made (early stopping); empty without labels.
   std::function<Score(const Forward&)> score;
-  Progress* progress = nullptr;
 };
 
 class Pass {

@@ -8,42 +8,92 @@
 //            smaller and faster; its outputs change, so fine-tune afterwards.
 //   Formula  importance of a unit: the mean over its group's tensors of its norm there, each
 //            divided by the group's mean norm (channel_importance.h). The least important go until
-//            the target is met (channel_selection.h).
+//            the target is met (channel_selection.h), in one step or in several with training
+//            between them (train/fine_tuning.h).
 //            Li et al. 2017, "Pruning Filters for Efficient ConvNets"; Fang et al. 2023, "DepGraph:
 //            Towards Any Structural Pruning".
-#include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <map>
 #include <optional>
 
 #include "edgecompress/error.h"
-#include "model/channel_costs.h"
-#include "model/channel_groups.h"
-#include "model/channel_importance.h"
-#include "model/channel_selection.h"
-#include "model/layer_filter.h"
-#include "model/torch_error.h"
 #include "passes/pass.h"
-#include "train/measured_importance.h"
+#include "train/channel_pruning.h"
+#include "train/channel_repair.h"
+#include "train/fine_tuning.h"
+#include "util/random.h"
 
 namespace edgecompress {
 namespace {
 
 constexpr double kDefaultRatio = 0.5;
 
+struct LayerLimitsOptions {
+  std::vector<std::string> layers;
+  std::optional<double> max_ratio;
+  std::optional<std::int64_t> minimum, round_to;
+};
+
 struct PruneChannelsOptions {
   std::optional<double> ratio, macs, parameters;
   std::string criterion = "l2";
   std::string ranking = "group";
   std::string attention = "heads";
-  double max_ratio = 0.9;
-  std::int64_t minimum = 1;
-  std::int64_t round_to = 1;
+  SelectionLimits limits;
+  std::vector<LayerLimitsOptions> layer_limits;
+  std::int64_t steps = 1;
+  std::optional<FineTuningOptions> fine_tuning;
+  bool repair = true;
   std::vector<std::string> include, exclude;
 };
+
+const std::map<std::string, ChannelCriterion> kCriteria = {
+    {"l1", ChannelCriterion::kL1},
+    {"l2", ChannelCriterion::kL2},
+    {"geometric_median", ChannelCriterion::kGeometricMedian},
+    {"batch_norm_scale", ChannelCriterion::kBatchNormScale},
+    {"activation_mean", ChannelCriterion::kActivationMean},
+    {"apoz", ChannelCriterion::kApoz},
+    {"taylor", ChannelCriterion::kTaylor},
+    {"random", ChannelCriterion::kRandom}};
+const std::map<std::string, ChannelRanking> kRankings = {
+    {"group", ChannelRanking::kGroup},
+    {"global", ChannelRanking::kGlobal},
+    {"isomorphic", ChannelRanking::kIsomorphic}};
+
+template <class V>
+std::vector<std::string> names_of(const std::map<std::string, V>& values) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : values) names.push_back(name);
+  return names;
+}
+
+Options<SelectionLimits> limits_options() {
+  using T = SelectionLimits;
+  Options<T> options;
+  options.add("max_ratio", &T::max_ratio, "the largest share of its channels that a group loses")
+      .at_least(0)
+      .below(1);
+  options.add("minimum", &T::minimum, "channels (or heads) of each group that stay at least")
+      .at_least(1);
+  options
+      .add("round_to", &T::round_to,
+           "groups are left with a multiple of so many channels; 8 or 16 suit most kernels")
+      .at_least(1);
+  return options;
+}
+
+Options<LayerLimitsOptions> layer_limits_options() {
+  using T = LayerLimitsOptions;
+  Options<T> options;
+  options.add("layers", &T::layers, "regular expressions; one of them matches a layer of the group")
+      .required();
+  options.add("max_ratio", &T::max_ratio, "as below").at_least(0).below(1);
+  options.add("minimum", &T::minimum, "as below").at_least(1);
+  options.add("round_to", &T::round_to, "as below").at_least(1);
+  return options;
+}
 
 Options<PruneChannelsOptions> prune_channels_options() {
   using T = PruneChannelsOptions;
@@ -65,237 +115,186 @@ Options<PruneChannelsOptions> prune_channels_options() {
            "what makes a channel important: norms of its weights, their distance to the other "
            "channels', the scale of its batch norm, its mean activation or share of activations "
            "that are not zero, what the loss would change by without it, or chance")
-      .one_of({"l1", "l2", "geometric_median", "batch_norm_scale", "activation_mean", "apoz",
-               "taylor", "random"});
+      .one_of(names_of(kCriteria));
   options
       .add("ranking", &T::ranking,
            "channels are ranked within their group, over all groups, or over groups of the same "
            "structure")
-      .one_of({"group", "global", "isomorphic"});
+      .one_of(names_of(kRankings));
   options
       .add("attention", &T::attention,
            "attention layers lose whole heads, or the same inner channels of every head")
       .one_of({"heads", "width"});
-  options.add("max_ratio", &T::max_ratio, "the largest share of its channels that a group loses")
-      .at_least(0)
-      .below(1);
-  options.add("minimum", &T::minimum, "channels (or heads) of each group that stay at least")
-      .at_least(1);
+  options.splice(&T::limits, limits_options());
+  options.add("layer_limits", &T::layer_limits, layer_limits_options(),
+              "other limits for groups with certain layers; the first entry that fits counts");
   options
-      .add("round_to", &T::round_to,
-           "groups are left with a multiple of so many channels; 8 or 16 suit most kernels")
-      .at_least(1);
+      .add("steps", &T::steps,
+           "reach the target in so many steps, the first ones larger; each ranks anew")
+      .at_least(1)
+      .at_most(100);
+  options.add("fine_tuning", &T::fine_tuning, fine_tuning_options(),
+              "train between steps (not after the last one), as finetune does");
+  options.add("repair", &T::repair,
+              "after each removal, where there is calibration data: refit what is left to give the "
+              "outputs of before; needs no labels");
   options.add("include", &T::include,
               "only groups with a layer whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not groups with a layer whose name matches one of these");
   return options;
 }
 
-void check_one_target(const PruneChannelsOptions& options) {
-  if (options.ratio.has_value() + options.macs.has_value() + options.parameters.has_value() > 1) {
+void check_options(const PruneChannelsOptions& o) {
+  if (o.ratio.has_value() + o.macs.has_value() + o.parameters.has_value() > 1) {
     throw Error(ExitCode::kRecipe,
                 "prune_channels: found several of ratio, macs and parameters, expected one",
                 "keep the one that is the target");
   }
+  check_steps("prune_channels", o.steps, o.fine_tuning);
 }
 
-ChannelRanking ranking_of(const std::string& name) {
-  if (name == "global") return ChannelRanking::kGlobal;
-  return name == "isomorphic" ? ChannelRanking::kIsomorphic : ChannelRanking::kGroup;
+ChannelTarget target_of(const PruneChannelsOptions& o) {
+  if (o.macs) return {ChannelTarget::Kind::kMacs, *o.macs};
+  if (o.parameters) return {ChannelTarget::Kind::kParameters, *o.parameters};
+  return {ChannelTarget::Kind::kRatio, o.ratio.value_or(kDefaultRatio)};
 }
 
-/// Whether the layers that produce a group's channels pass the filters: one of them must match
-/// `include`, none may match `exclude`.
-bool is_accepted(const ChannelGroup& group, const LayerFilter& included,
-                 const LayerFilter& excluded) {
-  bool accepted = false;
-  for (const ChannelMember& member : group.members) {
-    if (member.role != ChannelAxis::Role::kProduces) continue;
-    accepted = accepted || included.accepts(member.layer);
-    if (!excluded.accepts(member.layer)) return false;
+ChannelPruning pruning_of(const PruneChannelsOptions& o) {
+  ChannelPruning pruning;
+  pruning.target = target_of(o);
+  pruning.criterion = kCriteria.at(o.criterion);
+  pruning.ranking = kRankings.at(o.ranking);
+  pruning.unit = o.attention == "width" ? AttentionUnit::kWidth : AttentionUnit::kHeads;
+  pruning.included = LayerFilter(o.include, {});
+  pruning.excluded = LayerFilter({}, o.exclude);
+  pruning.limits = o.limits;
+  for (const LayerLimitsOptions& own : o.layer_limits) {
+    pruning.layer_limits.push_back(
+        {LayerFilter(own.layers, {}),
+         {own.max_ratio.value_or(o.limits.max_ratio), own.minimum.value_or(o.limits.minimum),
+          own.round_to.value_or(o.limits.round_to)}});
   }
-  return accepted;
+  return pruning;
 }
 
-/// What pruning must keep: the outputs of the network in which nothing reads the removed channels.
-/// Throws Error(kPass) if they differ by more than 1e-3 of the largest.
-void check_against_masked(const Model& pruned, const Model& masked) {
-  constexpr double kTolerance = 1e-3;
-  const auto inputs = masked.example_inputs(0);
-  const auto expected = masked.forward(inputs);
-  std::vector<at::Tensor> found;
-  try {
-    found = pruned.forward(inputs);
-  } catch (const std::exception& error) {
-    throw Error(
-        ExitCode::kPass, "the pruned network does not run: " + torch_message(error),
-        "this is a bug in prune_channels; `exclude` the layer that is named, and report it");
+/// The widths that the steps leave, against those before the first.
+Json widths_after(const Json& before, const ChannelRemoval& removal) {
+  Json widths = Json::array();
+  for (const LayerWidth& width : layer_widths(removal.groups, removal.removed)) {
+    const std::size_t row = widths.size();
+    const bool is_known = row < before.size() && before[row]["layer"] == width.layer;
+    widths.push_back({{"layer", width.layer},
+                      {"before", is_known ? before[row]["before"] : Json(width.before)},
+                      {"after", width.after}});
   }
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (!expected[i].is_floating_point() || expected[i].numel() == 0) continue;
-    const bool same_shape = found[i].sizes() == expected[i].sizes();
-    const double largest = expected[i].abs().max().item<double>();
-    const double difference =
-        same_shape ? (found[i] - expected[i]).abs().max().item<double>() : largest;
-    if (same_shape && !(difference > kTolerance * largest)) continue;
-    throw Error(ExitCode::kPass,
-                fmt::format("output {} of the pruned network differs by {:.3g} (largest value "
-                            "{:.3g}) from that of the network without the same channels",
-                            i, difference, largest),
-                "this is a bug in prune_channels; find the layer with `exclude`, and report it");
+  return widths;
+}
+
+Json layers_left_alone(const ChannelRemoval& removal) {
+  Json left_alone = Json::array();
+  for (const FixedLayer& layer : removal.groups.fixed)
+    left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
+  for (std::size_t i = 0; i < removal.is_open.size(); ++i) {
+    if (removal.is_open[i]) continue;
+    left_alone.push_back(
+        {{"layer", removal.groups.groups[i].name}, {"reason", "the filters leave it out"}});
   }
+  return left_alone;
 }
 
 class PruneChannels : public Pass {
  public:
   explicit PruneChannels(const PruneChannelsOptions& options)
-      : options_(options), included_(options.include, {}), excluded_({}, options.exclude) {
-    check_one_target(options);
+      : options_(options), pruning_(pruning_of(options)) {
+    check_options(options);
   }
 
   PassResult run(Model& model, PassContext& context) override {
-    const at::NoGradGuard no_grad;
-    const AttentionUnit unit =
-        options_.attention == "width" ? AttentionUnit::kWidth : AttentionUnit::kHeads;
-    const ChannelGroups groups = find_channel_groups(model, unit);
-    std::vector<bool> is_open;
-    for (const ChannelGroup& group : groups.groups)
-      is_open.push_back(is_accepted(group, included_, excluded_));
-
-    const UnitImportance importance = importance_of(model, groups, context);
-    const ChannelCosts costs(model, groups);
-    const RemovalOrder order(groups, importance.scores, is_open, ranking_of(options_.ranking),
-                             {options_.max_ratio, options_.minimum, options_.round_to});
-    const UnitChoice removed = choose(order, costs);
-    const ChannelCost before = costs.without(UnitChoice(groups.groups.size()));
-    const ChannelCost after = costs.without(removed);
-    PassResult result = describe(groups, is_open, importance, removed, before, after);
-    if (!result.changed) return result;
-
-    Model masked = model.clone();
-    mask_channels(masked, find_channel_groups(masked, unit), removed);
-    remove_channels(model, groups, removed);
-    check_against_masked(model, masked);
+    PassResult result;
+    result.details["layers"] = Json::array();
+    ChannelPruner pruner(pruning_, context.data, context.seed, context.progress);
+    for (std::int64_t step = 1; step <= options_.steps; ++step) {
+      const bool repairs = options_.repair && context.data && context.data->calibration;
+      const std::optional<Model> before = repairs ? std::optional(model.clone()) : std::nullopt;
+      const ChannelRemoval removal = pruner.prune(model, cubic_way(step, options_.steps));
+      tell(removal, result);
+      if (before && !removal.is_empty()) {
+        tell(repair_channels(model, *before, removal.groups, removal.removed, *context.data,
+                             context.progress),
+             result);
+      }
+      if (!options_.fine_tuning || step == options_.steps) continue;
+      const TrainResult trained =
+          fine_tune(model, *options_.fine_tuning, "prune_channels", *context.data,
+                    derive_seed(context.seed, "step " + std::to_string(step)), context.score,
+                    context.progress);
+      result.changed = result.changed || trained.best_epoch > 0;
+      result.details["fine_tuning"].push_back(trained.curves());
+    }
     return result;
   }
 
  private:
-  UnitImportance importance_of(const Model& model, const ChannelGroups& groups,
-                               PassContext& context) const {
-    static const std::map<std::string, WeightCriterion> kOfWeights = {
-        {"l1", WeightCriterion::kL1},
-        {"l2", WeightCriterion::kL2},
-        {"geometric_median", WeightCriterion::kGeometricMedian},
-        {"batch_norm_scale", WeightCriterion::kBatchNormScale}};
-    if (options_.criterion == "random") return random_importance(groups, context.seed);
-    if (options_.criterion == "taylor")
-      return taylor_importance(model, groups, context.data, context.seed, context.progress);
-    const auto of_weights = kOfWeights.find(options_.criterion);
-    UnitImportance importance =
-        of_weights != kOfWeights.end()
-            ? weight_importance(model, groups, of_weights->second)
-            : activation_importance(model, groups,
-                                    options_.criterion == "apoz" ? ActivationCriterion::kApoz
-                                                                 : ActivationCriterion::kMean,
-                                    context.data, context.progress);
-    // Groups that hold nothing the criterion looks at are ranked by the norms of their weights.
-    const auto& known = importance.is_known;
-    if (std::find(known.begin(), known.end(), false) != known.end()) {
-      const UnitImportance norms = weight_importance(model, groups, WeightCriterion::kL2);
-      for (std::size_t i = 0; i < known.size(); ++i) {
-        if (!known[i]) importance.scores[i] = norms.scores[i];
-      }
+  /// Adds a step's removal to what the result tells of the steps before.
+  void tell(const ChannelRemoval& removal, PassResult& result) const {
+    result.changed = result.changed || !removal.is_empty();
+    result.details["layers"] = widths_after(result.details["layers"], removal);
+    result.details["left_alone"] = layers_left_alone(removal);
+    double channels_before = 0, channels_after = 0, open = 0, unknown = 0;
+    for (const Json& layer : result.details["layers"]) {
+      channels_before += layer["before"].get<double>();
+      channels_after += layer["after"].get<double>();
     }
-    return importance;
+    for (std::size_t i = 0; i < removal.is_open.size(); ++i) {
+      open += removal.is_open[i];
+      unknown += removal.is_open[i] && !removal.is_known[i];
+    }
+    auto& counts = result.counts;
+    counts.emplace("parameters_before", static_cast<double>(removal.before.parameters));
+    counts.emplace("macs_before", static_cast<double>(removal.before.macs));
+    counts["groups"] = open;
+    counts["layers_left_alone"] = static_cast<double>(result.details["left_alone"].size());
+    counts["channels_before"] = channels_before;
+    counts["channels_after"] = channels_after;
+    counts["parameters_after"] = static_cast<double>(removal.after.parameters);
+    counts["macs_after"] = static_cast<double>(removal.after.macs);
+    if (unknown > 0) counts["groups_ranked_by_l2"] = unknown;
+    result.note = note(result);
+    if (!removal.is_met) result.note += "; the limits allow no less, so the target is not met";
   }
 
-  /// The shortest beginning of the order that meets the target; all of it if none does.
-  UnitChoice choose(const RemovalOrder& order, const ChannelCosts& costs) const {
-    if (!options_.macs && !options_.parameters)
-      return order.first(order.due_at(options_.ratio.value_or(kDefaultRatio)));
-    const auto share_left = [&](std::int64_t count) { return costs.without(order.first(count)); };
-    const ChannelCost whole = share_left(0);
-    const auto is_met = [&](std::int64_t count) {
-      const ChannelCost left = share_left(count);
-      const auto within = [](std::int64_t cost, std::int64_t of, double share) {
-        return static_cast<double>(cost) <= share * static_cast<double>(of);
-      };
-      return options_.macs ? within(left.macs, whole.macs, *options_.macs)
-                           : within(left.parameters, whole.parameters, *options_.parameters);
-    };
-    std::int64_t too_few = -1, enough = order.units();
-    while (enough - too_few > 1) {
-      const std::int64_t middle = too_few + (enough - too_few) / 2;
-      (is_met(middle) ? enough : too_few) = middle;
-    }
-    return order.first(enough);
+  static void tell(const ChannelRepair& repair, PassResult& result) {
+    result.details["repair"].push_back({{"layers", repair.layers},
+                                        {"batch_norms", repair.batch_norms},
+                                        {"error_before", repair.error_before},
+                                        {"error_after", repair.error_after},
+                                        {"not_repaired", repair.notes}});
+    result.note += fmt::format("; repair took the error of the outputs from {:.3g} to {:.3g}",
+                               repair.error_before, repair.error_after);
   }
 
-  PassResult describe(const ChannelGroups& groups, const std::vector<bool>& is_open,
-                      const UnitImportance& importance, const UnitChoice& removed,
-                      const ChannelCost& before, const ChannelCost& after) const {
-    PassResult result;
-    result.changed = std::any_of(removed.begin(), removed.end(),
-                                 [](const auto& of_group) { return !of_group.empty(); });
-    std::int64_t channels_before = 0, channels_after = 0;
-    result.details["layers"] = Json::array();
-    for (const LayerWidth& width : layer_widths(groups, removed)) {
-      channels_before += width.before;
-      channels_after += width.after;
-      result.details["layers"].push_back(
-          {{"layer", width.layer}, {"before", width.before}, {"after", width.after}});
-    }
-    Json left_alone = Json::array();
-    for (const FixedLayer& layer : groups.fixed)
-      left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
-    std::int64_t open = 0, unknown = 0;
-    for (std::size_t i = 0; i < is_open.size(); ++i) {
-      open += is_open[i];
-      unknown += is_open[i] && !importance.is_known[i];
-      if (is_open[i]) continue;
-      left_alone.push_back(
-          {{"layer", groups.groups[i].name}, {"reason", "the filters leave it out"}});
-    }
-    result.counts = {{"groups", static_cast<double>(open)},
-                     {"layers_left_alone", static_cast<double>(left_alone.size())},
-                     {"channels_before", static_cast<double>(channels_before)},
-                     {"channels_after", static_cast<double>(channels_after)},
-                     {"parameters_before", static_cast<double>(before.parameters)},
-                     {"parameters_after", static_cast<double>(after.parameters)},
-                     {"macs_before", static_cast<double>(before.macs)},
-                     {"macs_after", static_cast<double>(after.macs)}};
-    if (unknown > 0) result.counts["groups_ranked_by_l2"] = static_cast<double>(unknown);
-    result.details["left_alone"] = std::move(left_alone);
-    result.note = note(result, before, after, open);
-    return result;
-  }
-
-  std::string note(const PassResult& result, const ChannelCost& before, const ChannelCost& after,
-                   std::int64_t open) const {
+  static std::string note(const PassResult& result) {
     if (!result.changed) {
       const Json& alone = result.details.at("left_alone");
-      if (open > 0) return "the target asks for no channel, or the limits let none go";
+      if (result.counts.at("groups") > 0)
+        return "the target asks for no channel, or the limits let none go";
       if (alone.empty()) return "the network has no layer with output channels";
       return fmt::format("no channel can be removed: {}: {}", alone[0]["layer"].get<std::string>(),
                          alone[0]["reason"].get<std::string>());
     }
-    const auto share = [](std::int64_t part, std::int64_t whole) {
-      return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 100.0;
+    const auto percent_left = [&](const std::string& cost) {
+      const double before = result.counts.at(cost + "_before");
+      return before > 0 ? 100 * result.counts.at(cost + "_after") / before : 100;
     };
-    std::string text = fmt::format(
-        "{:.0f} of {:.0f} channels left; {:.1f} % of the MACs, {:.1f} % of the parameters",
+    return fmt::format(
+        "{:.0f} of {:.0f} channels left; {:.1f} % of the MACs, {:.1f} % of the "
+        "parameters",
         result.counts.at("channels_after"), result.counts.at("channels_before"),
-        share(after.macs, before.macs), share(after.parameters, before.parameters));
-    const bool is_short =
-        (options_.macs && share(after.macs, before.macs) > 100 * *options_.macs) ||
-        (options_.parameters &&
-         share(after.parameters, before.parameters) > 100 * *options_.parameters);
-    if (is_short) text += "; the limits allow no less, so the target is not met";
-    return text;
+        percent_left("macs"), percent_left("parameters"));
   }
 
   PruneChannelsOptions options_;
-  LayerFilter included_, excluded_;
+  ChannelPruning pruning_;
 };
 
 }  // namespace
@@ -313,7 +312,8 @@ PassSpec prune_channels_pass() {
   with_labels.training = with_labels.labels = true;
   spec.description.when = {{"criterion", "activation_mean", with_calibration},
                            {"criterion", "apoz", with_calibration},
-                           {"criterion", "taylor", with_labels}};
+                           {"criterion", "taylor", with_labels},
+                           {"fine_tuning", nullptr, with_labels}};
   spec.make = [options](const Json& json) {
     return std::make_unique<PruneChannels>(options.bind(json));
   };

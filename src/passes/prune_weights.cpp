@@ -15,9 +15,8 @@
 //            pattern:    which weights go together (unstructured, n:m, block:
 //                        model/sparsity_pattern.h)
 //            steps:      after step t of T, the share is s_t = s (1 - (1 - t / T)^3), with
-//                        fine-tuning between steps; n:m goes from m:m to n:m the same way.
-//                        Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of
-//                        pruning for model compression"
+//                        fine-tuning between steps (train/fine_tuning.h); n:m goes from m:m to
+//                        n:m the same way
 //            Magnitudes: Han et al. 2015, "Learning both Weights and Connections for Efficient
 //            Neural Networks".
 #include <ATen/ATen.h>
@@ -28,19 +27,13 @@
 
 #include "edgecompress/error.h"
 #include "passes/pass.h"
+#include "train/fine_tuning.h"
 #include "train/sparsity_allocation.h"
-#include "train/trainer.h"
 #include "train/weight_pruning.h"
 #include "util/random.h"
-#include "util/text.h"
 
 namespace edgecompress {
 namespace {
-
-struct FineTuningOptions {
-  TrainOptions train;
-  LossOptions loss;
-};
 
 struct PruneWeightsOptions {
   double ratio = 0.5;
@@ -82,10 +75,7 @@ Options<PruneWeightsOptions> prune_weights_options() {
   o.add("steps", &T::steps, "reach the ratio in so many steps, the first ones larger")
       .at_least(1)
       .at_most(100);
-  Options<FineTuningOptions> fine_tuning;
-  fine_tuning.splice(&FineTuningOptions::train, train_options());
-  fine_tuning.splice(&FineTuningOptions::loss, loss_options());
-  o.add("fine_tuning", &T::fine_tuning, fine_tuning,
+  o.add("fine_tuning", &T::fine_tuning, fine_tuning_options(),
         "train between steps (not after the last one), as finetune does");
   o.add("include", &T::include, "only layers whose name matches one of these regular expressions");
   o.add("exclude", &T::exclude, "not layers whose name matches one of these");
@@ -110,9 +100,7 @@ void check_options(const PruneWeightsOptions& o) {
            "give ratio instead");
   if (o.pattern == "block" && o.criterion == "sparsegpt")
     refuse("criterion sparsegpt has no block pattern", "use magnitude or wanda");
-  if (o.fine_tuning && o.steps < 2)
-    refuse("fine_tuning runs between steps, but there is only one",
-           "give steps of at least 2, or a finetune pass after this one");
+  check_steps("prune_weights", o.steps, o.fine_tuning);
 }
 
 class PruneWeights : public Pass {
@@ -139,9 +127,14 @@ class PruneWeights : public Pass {
     for (const PrunableWeight& weight : weights)
       originals.push_back(model.tensor(weight.weight).detach().clone());
     for (std::int64_t step = 1; step <= options_.steps; ++step) {
-      const double left = 1 - static_cast<double>(step) / static_cast<double>(options_.steps);
-      prune_to(model, weights, 1 - left * left * left, context, result);
-      if (options_.fine_tuning && step < options_.steps) fine_tune(model, step, context, result);
+      prune_to(model, weights, cubic_way(step, options_.steps), context, result);
+      if (!options_.fine_tuning || step == options_.steps) continue;
+      const TrainResult trained =
+          fine_tune(model, *options_.fine_tuning, "prune_weights", *context.data,
+                    derive_seed(context.seed, "step " + std::to_string(step)), context.score,
+                    context.progress);
+      result.changed = result.changed || trained.best_epoch > 0;
+      result.details["fine_tuning"].push_back(trained.curves());
     }
     describe(model, weights, originals, result);
     return result;
@@ -156,7 +149,7 @@ class PruneWeights : public Pass {
     pruning.pattern.n = pruning_.pattern.m - std::llround(progress * static_cast<double>(spare));
     const std::vector<double> shares = allocate(model, weights, progress, context, result);
     const std::vector<std::string> notes =
-        pruning.apply(model, weights, shares, context.data, progress_of(context));
+        pruning.apply(model, weights, shares, context.data, context.progress);
     if (!notes.empty()) result.details["other_criterion"] = notes;
   }
 
@@ -170,30 +163,13 @@ class PruneWeights : public Pass {
     }
     if (options_.allocation == "global") return global_shares(model, weights, ratio);
     if (options_.allocation == "uniform") return std::vector<double>(weights.size(), ratio);
-    const SensitivityAllocation allocation = allocate_by_sensitivity(
-        model, weights, ratio, pruning_, context.data, progress_of(context));
+    const SensitivityAllocation allocation =
+        allocate_by_sensitivity(model, weights, ratio, pruning_, context.data, context.progress);
     result.details["sensitivity"] = {{"damage", allocation.measured},
                                      {"all_layers", allocation.damage},
                                      {"all_layers_uniform", allocation.uniform_damage},
                                      {"way_from_uniform", allocation.way}};
     return allocation.shares;
-  }
-
-  void fine_tune(Model& model, std::int64_t step, PassContext& context, PassResult& result) const {
-    const auto seed = derive_seed(context.seed, "step " + std::to_string(step));
-    TrainTask task = make_task("prune_weights", options_.fine_tuning->train, *context.data, seed);
-    task.loss = target_loss(options_.fine_tuning->loss);
-    task.score = context.score;
-    for (const auto& [name, parameter] : model.named_parameters()) {
-      if (parameter.is_floating_point()) task.parameters.push_back(name);
-    }
-    const TrainResult trained = train(model, task, progress_of(context));
-    result.changed = result.changed || trained.best_epoch > 0;
-    result.details["fine_tuning"].push_back(trained.curves());
-  }
-
-  Progress& progress_of(PassContext& context) const {
-    return context.progress ? *context.progress : silent_;
   }
 
   void describe(const Model& model, const std::vector<PrunableWeight>& weights,
@@ -226,7 +202,6 @@ class PruneWeights : public Pass {
   PruneWeightsOptions options_;
   LayerFilter filter_;
   WeightPruning pruning_;
-  mutable Progress silent_;
 };
 
 }  // namespace

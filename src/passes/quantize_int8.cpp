@@ -80,11 +80,11 @@ class Calibration {
     }
   }
 
-  void run(std::shared_ptr<const Dataset> data, std::int64_t batch_size, Progress* progress) {
+  void run(std::shared_ptr<const Dataset> data, std::int64_t batch_size, Progress& progress) {
     const ChannelsLast layout(model_, data->read({0}, /*seed=*/0).inputs);
     const c10::InferenceMode inference;
     const Interpreter interpreter(model_);
-    if (progress) progress->begin("calibrate", data->size());
+    progress.begin("calibrate", data->size());
     Loader loader(std::move(data), batch_size);
     for (Batch batch; loader.next(batch);) {
       observe_inputs(batch.inputs);
@@ -96,9 +96,9 @@ class Calibration {
         if (found == by_node_.end()) return;
         for (const auto& [offset, observer] : found->second) observe(*observer, outputs[offset]);
       });
-      if (progress) progress->advance(batch.size);
+      progress.advance(batch.size);
     }
-    if (progress) progress->end();
+    progress.end();
     check_finite();
   }
 

@@ -144,10 +144,9 @@ bool Runner::run_step(std::size_t index) {
 
 PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
   const StepSpec& step = recipe_.passes[index];
-  PassContext context;
+  PassContext context{progress_};
   context.seed = derive_seed(recipe_.seed, fmt::format("step {} {}", index, step.pass));
   context.data = &preparation_.data;
-  context.progress = &progress_;
   context.score = measurer_.score_for_choices();
   context.load_teacher = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()

@@ -23,23 +23,23 @@ void check_has_samples(const std::shared_ptr<const Dataset>& data, const std::st
 
 UnitImportance activation_importance(const Model& model, const ChannelGroups& groups,
                                      ActivationCriterion criterion, const DataSets* data,
-                                     Progress* progress) {
+                                     Progress& progress) {
   const auto set = data ? data->calibration : nullptr;
   check_has_samples(set, "calibration");
   const at::NoGradGuard no_grad;
   ActivationImportance activations(model, groups, criterion);
-  if (progress) progress->begin("calibrate", set->size());
+  progress.begin("calibrate", set->size());
   Loader loader(set, data->calibration_batch);
   for (Batch batch; loader.next(batch);) {
     activations.observe(batch.inputs);
-    if (progress) progress->advance(batch.size);
+    progress.advance(batch.size);
   }
-  if (progress) progress->end();
+  progress.end();
   return activations.result();
 }
 
 UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
-                                 const DataSets* data, std::uint64_t seed, Progress* progress) {
+                                 const DataSets* data, std::uint64_t seed, Progress& progress) {
   const auto set = data ? data->train : nullptr;
   check_has_samples(set, "training");
   const at::AutoGradMode with_gradients(true);
@@ -48,7 +48,7 @@ UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups
   const LossFunction loss = target_loss({});
   TaylorImportance importance(groups);
   const std::int64_t samples = std::min(set->size(), kTaylorSamples);
-  if (progress) progress->begin("gradients", samples);
+  progress.begin("gradients", samples);
   Loader loader(set, data->train_batch, derive_seed(seed, "taylor"));
   std::int64_t seen = 0;
   for (Batch batch; seen < samples && loader.next(batch); seen += batch.size) {
@@ -58,9 +58,9 @@ UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups
     }
     loss(differentiated.forward(batch.inputs), batch).backward();
     importance.observe(differentiated);
-    if (progress) progress->advance(batch.size);
+    progress.advance(batch.size);
   }
-  if (progress) progress->end();
+  progress.end();
   return importance.result();
 }
 

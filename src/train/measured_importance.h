@@ -10,14 +10,14 @@
 
 namespace edgecompress {
 
-/// Over the whole calibration set. Throws Error(kData) without one. `progress` may be null.
+/// Over the whole calibration set. Throws Error(kData) without one.
 UnitImportance activation_importance(const Model& model, const ChannelGroups& groups,
                                      ActivationCriterion criterion, const DataSets* data,
-                                     Progress* progress);
+                                     Progress& progress);
 
 /// Over up to 1024 samples of the training set, in an order of `seed`, by the loss that its target
 /// asks for (losses.h). Throws Error(kData) without a set, Error(kPass) without a target.
 UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
-                                 const DataSets* data, std::uint64_t seed, Progress* progress);
+                                 const DataSets* data, std::uint64_t seed, Progress& progress);
 
 }  // namespace edgecompress

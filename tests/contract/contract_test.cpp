@@ -81,10 +81,9 @@ class ContractTest : public ::testing::TestWithParam<Case> {
 
   PassResult run(Model& model, std::uint64_t seed = 7) {
     const PassSpec& spec = find_pass(GetParam().pass);
-    PassContext context;
+    PassContext context{progress_};
     context.seed = seed;
     context.data = &data_;
-    context.progress = &progress_;
     context.load_teacher = [this](const std::string&) { return original_->clone(); };
     context.score = [this](const Forward& forward) {
       return evaluate_score(forward, *data_.validation, 16, "top1", "validation", progress_);

@@ -32,8 +32,13 @@ ChannelGroups make_groups(std::vector<ChannelGroup> list) {
 UnitChoice choose(const ChannelGroups& groups, const UnitScores& scores, ChannelRanking ranking,
                   double ratio, const SelectionLimits& limits = {},
                   std::vector<bool> is_open = {}) {
-  if (is_open.empty()) is_open.assign(groups.groups.size(), true);
-  const RemovalOrder order(groups, scores, is_open, ranking, limits);
+  std::vector<GroupLimits> of_groups;
+  for (std::size_t i = 0; i < groups.groups.size(); ++i) {
+    const bool is_closed = !is_open.empty() && !is_open[i];
+    of_groups.push_back(is_closed ? GroupLimits::closed()
+                                  : limits.of_group(static_cast<std::int64_t>(scores[i].size())));
+  }
+  const RemovalOrder order(groups, scores, ranking, of_groups);
   return order.first(order.due_at(ratio));
 }
 
@@ -123,8 +128,11 @@ TEST(RemovalOrder, NeverShrinksAsMoreIsDue) {
         for (std::size_t i = 0; i < group.units.size(); ++i)
           scores.back().push_back(random.uniform());
       }
-      const RemovalOrder order(groups, scores, {true, true, true, true}, ranking,
-                               {0.8, 2, round_to});
+      const SelectionLimits limits = {0.8, 2, round_to};
+      std::vector<GroupLimits> of_groups;
+      for (const ChannelGroup& group : groups.groups)
+        of_groups.push_back(limits.of_group(static_cast<std::int64_t>(group.units.size())));
+      const RemovalOrder order(groups, scores, ranking, of_groups);
       UnitChoice before = order.first(0);
       for (std::int64_t count = 1; count <= order.units(); ++count) {
         const UnitChoice after = order.first(count);

@@ -12,7 +12,8 @@ namespace {
 using torch::jit::Module;
 
 PassResult fold(Model& model) {
-  PassContext context;
+  Progress silent;
+  PassContext context{silent};
   return find_pass("fold_batch_norm").make(Json::object())->run(model, context);
 }
 

@@ -101,9 +101,11 @@ TEST_P(PruneTiny, GivesTheOutputsOfTheMaskedNetworkAtAnyBatchSize) {
     // The same channels, hidden from all that read them.
     Model masked = original.clone();
     const ChannelGroups groups = find_channel_groups(masked, unit);
+    std::vector<GroupLimits> limits;
+    for (const ChannelGroup& group : groups.groups)
+      limits.push_back(SelectionLimits{}.of_group(static_cast<std::int64_t>(group.units.size())));
     const RemovalOrder order(groups, random_importance(groups, bench.context.seed).scores,
-                             std::vector<bool>(groups.groups.size(), true), ChannelRanking::kGroup,
-                             SelectionLimits{});
+                             ChannelRanking::kGroup, limits);
     mask_channels(masked, groups, order.first(order.due_at(0.5)));
 
     const testing::TemporaryFolder folder;

@@ -19,7 +19,8 @@ using torch::jit::Module;
 
 PassResult prune(Model& model, const Json& given, const DataSets* data = nullptr) {
   const PassSpec spec = find_pass("prune_weights");
-  PassContext context;
+  Progress silent;
+  PassContext context{silent};
   context.data = data;
   return spec.make(spec.description.options.resolve(given, ""))->run(model, context);
 }

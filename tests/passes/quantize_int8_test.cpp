@@ -25,7 +25,8 @@ PassResult quantize(Model& model, const Json& given, std::shared_ptr<const Datas
   DataSets data;
   data.calibration = std::move(calibration);
   data.calibration_batch = 8;
-  PassContext context;
+  Progress silent;
+  PassContext context{silent};
   context.data = &data;
   return spec.make(spec.description.options.resolve(given, ""))->run(model, context);
 }

@@ -19,7 +19,6 @@ class TrainingBench {
     data.train_batch = 32;
     context.seed = 5;
     context.data = &data;
-    context.progress = &progress_;
     context.load_teacher = [this](const std::string&) {
       return Model::from_module(tiny_.module, tiny_.inputs);
     };
@@ -49,7 +48,7 @@ class TrainingBench {
  public:
   Model model;
   DataSets data;
-  PassContext context;
+  PassContext context{progress_};
 };
 
 }  // namespace edgecompress::testing

@@ -1,0 +1,190 @@
+#include "train/channel_pruning.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "edgecompress/error.h"
+#include "model/torch_error.h"
+#include "train/measured_importance.h"
+
+namespace edgecompress {
+namespace {
+
+std::vector<std::string> producing_layers(const ChannelGroup& group) {
+  std::vector<std::string> layers;
+  for (const ChannelMember& member : group.members) {
+    if (member.role == ChannelAxis::Role::kProduces) layers.push_back(member.layer);
+  }
+  return layers;
+}
+
+bool any_accepted(const LayerFilter& filter, const std::vector<std::string>& layers) {
+  return std::any_of(layers.begin(), layers.end(),
+                     [&](const std::string& layer) { return filter.accepts(layer); });
+}
+
+/// What pruning must keep: the outputs of the network in which nothing reads the removed channels.
+/// Throws Error(kPass) if they differ by more than 1e-3 of the largest.
+void check_against_masked(const Model& pruned, const Model& masked) {
+  constexpr double kTolerance = 1e-3;
+  const auto inputs = masked.example_inputs(0);
+  const auto expected = masked.forward(inputs);
+  std::vector<at::Tensor> found;
+  try {
+    found = pruned.forward(inputs);
+  } catch (const std::exception& error) {
+    throw Error(
+        ExitCode::kPass, "the pruned network does not run: " + torch_message(error),
+        "this is a bug in prune_channels; `exclude` the layer that is named, and report it");
+  }
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (!expected[i].is_floating_point() || expected[i].numel() == 0) continue;
+    const bool same_shape = found[i].sizes() == expected[i].sizes();
+    const double largest = expected[i].abs().max().item<double>();
+    const double difference =
+        same_shape ? (found[i] - expected[i]).abs().max().item<double>() : largest;
+    if (same_shape && !(difference > kTolerance * largest)) continue;
+    throw Error(ExitCode::kPass,
+                fmt::format("output {} of the pruned network differs by {:.3g} (largest value "
+                            "{:.3g}) from that of the network without the same channels",
+                            i, difference, largest),
+                "this is a bug in prune_channels; find the layer with `exclude`, and report it");
+  }
+}
+
+}  // namespace
+
+double ChannelTarget::after(double way) const {
+  return kind == Kind::kRatio ? value * way : 1 - (1 - value) * way;
+}
+
+bool ChannelRemoval::is_empty() const {
+  return std::all_of(removed.begin(), removed.end(),
+                     [](const auto& of_group) { return of_group.empty(); });
+}
+
+ChannelPruner::ChannelPruner(ChannelPruning pruning, const DataSets* data, std::uint64_t seed,
+                             Progress& progress)
+    : pruning_(std::move(pruning)), data_(data), seed_(seed), progress_(progress) {}
+
+ChannelRemoval ChannelPruner::prune(Model& model, double way) {
+  const at::NoGradGuard no_grad;
+  ChannelRemoval removal;
+  removal.groups = find_channel_groups(model, pruning_.unit);
+  const ChannelCosts costs(model, removal.groups);
+  if (units_at_first_.empty()) note_beginning(removal.groups, costs);
+
+  UnitImportance importance = importance_of(model, removal.groups);
+  std::vector<GroupLimits> limits;
+  for (const ChannelGroup& group : removal.groups.groups) {
+    removal.is_open.push_back(is_open(group));
+    limits.push_back(removal.is_open.back() ? limits_of(group) : GroupLimits::closed());
+  }
+  const RemovalOrder order(removal.groups, importance.scores, pruning_.ranking, limits);
+  removal.removed = choose(order, costs, way);
+  removal.is_known = std::move(importance.is_known);
+  removal.before = costs.without(UnitChoice(removal.groups.groups.size()));
+  removal.after = costs.without(removal.removed);
+  removal.is_met = is_met(removal.after, way);
+  gone_ = pruning_.target.after(way);
+  if (removal.is_empty()) return removal;
+
+  Model masked = model.clone();
+  mask_channels(masked, find_channel_groups(masked, pruning_.unit), removal.removed);
+  remove_channels(model, removal.groups, removal.removed);
+  check_against_masked(model, masked);
+  return removal;
+}
+
+void ChannelPruner::note_beginning(const ChannelGroups& groups, const ChannelCosts& costs) {
+  at_first_ = costs.without(UnitChoice(groups.groups.size()));
+  for (const ChannelGroup& group : groups.groups)
+    units_at_first_[group.name] = static_cast<std::int64_t>(group.units.size());
+}
+
+UnitImportance ChannelPruner::importance_of(const Model& model, const ChannelGroups& groups) const {
+  UnitImportance importance = [&] {
+    switch (pruning_.criterion) {
+      case ChannelCriterion::kL1:
+        return weight_importance(model, groups, WeightCriterion::kL1);
+      case ChannelCriterion::kL2:
+        return weight_importance(model, groups, WeightCriterion::kL2);
+      case ChannelCriterion::kGeometricMedian:
+        return weight_importance(model, groups, WeightCriterion::kGeometricMedian);
+      case ChannelCriterion::kBatchNormScale:
+        return weight_importance(model, groups, WeightCriterion::kBatchNormScale);
+      case ChannelCriterion::kActivationMean:
+        return activation_importance(model, groups, ActivationCriterion::kMean, data_, progress_);
+      case ChannelCriterion::kApoz:
+        return activation_importance(model, groups, ActivationCriterion::kApoz, data_, progress_);
+      case ChannelCriterion::kTaylor:
+        return taylor_importance(model, groups, data_, seed_, progress_);
+      case ChannelCriterion::kRandom:
+        break;
+    }
+    return random_importance(groups, seed_);
+  }();
+  // Groups that hold nothing the criterion looks at are ranked by the norms of their weights.
+  const auto& known = importance.is_known;
+  if (std::find(known.begin(), known.end(), false) != known.end()) {
+    const UnitImportance norms = weight_importance(model, groups, WeightCriterion::kL2);
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      if (!known[i]) importance.scores[i] = norms.scores[i];
+    }
+  }
+  return importance;
+}
+
+bool ChannelPruner::is_open(const ChannelGroup& group) const {
+  const auto layers = producing_layers(group);
+  return any_accepted(pruning_.included, layers) &&
+         std::all_of(layers.begin(), layers.end(),
+                     [&](const std::string& layer) { return pruning_.excluded.accepts(layer); });
+}
+
+GroupLimits ChannelPruner::limits_of(const ChannelGroup& group) const {
+  const auto layers = producing_layers(group);
+  const auto own =
+      std::find_if(pruning_.layer_limits.begin(), pruning_.layer_limits.end(),
+                   [&](const LayerLimits& limits) { return any_accepted(limits.layers, layers); });
+  const SelectionLimits& limits =
+      own == pruning_.layer_limits.end() ? pruning_.limits : own->limits;
+  const auto at_first = units_at_first_.find(group.name);
+  return limits.of_group(at_first == units_at_first_.end()
+                             ? static_cast<std::int64_t>(group.units.size())
+                             : at_first->second);
+}
+
+bool ChannelPruner::is_met(const ChannelCost& left, double way) const {
+  const auto within = [&](std::int64_t cost, std::int64_t of) {
+    return static_cast<double>(cost) <= pruning_.target.after(way) * static_cast<double>(of);
+  };
+  switch (pruning_.target.kind) {
+    case ChannelTarget::Kind::kMacs:
+      return within(left.macs, at_first_.macs);
+    case ChannelTarget::Kind::kParameters:
+      return within(left.parameters, at_first_.parameters);
+    case ChannelTarget::Kind::kRatio:
+      break;
+  }
+  return true;
+}
+
+/// The shortest beginning of the order that meets the target; all of it if none does.
+UnitChoice ChannelPruner::choose(const RemovalOrder& order, const ChannelCosts& costs,
+                                 double way) const {
+  if (pruning_.target.kind == ChannelTarget::Kind::kRatio)
+    return order.first(order.due_at((pruning_.target.after(way) - gone_) / (1 - gone_)));
+  std::int64_t too_few = -1, enough = order.units();
+  while (enough - too_few > 1) {
+    const std::int64_t middle = too_few + (enough - too_few) / 2;
+    (is_met(costs.without(order.first(middle)), way) ? enough : too_few) = middle;
+  }
+  return order.first(enough);
+}
+
+}  // namespace edgecompress

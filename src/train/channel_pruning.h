@@ -1,0 +1,103 @@
+// Removing channels from a network until a target is met, in one step or several.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "model/channel_costs.h"
+#include "model/channel_groups.h"
+#include "model/channel_importance.h"
+#include "model/channel_selection.h"
+#include "model/layer_filter.h"
+#include "util/progress.h"
+
+namespace edgecompress {
+
+/// What makes a channel important: channel_importance.h tells what each one measures.
+enum class ChannelCriterion {
+  kL1,
+  kL2,
+  kGeometricMedian,
+  kBatchNormScale,
+  kActivationMean,
+  kApoz,
+  kTaylor,
+  kRandom
+};
+
+struct ChannelTarget {
+  enum class Kind {
+    kRatio,      ///< share of the units that goes
+    kMacs,       ///< share of the multiply-accumulates that is left
+    kParameters  ///< share of the parameters that is left
+  };
+  Kind kind = Kind::kRatio;
+  double value = 0.5;
+
+  /// What is asked for after `way` in (0, 1] of the way.
+  double after(double way) const;
+};
+
+/// Limits of groups with a layer whose name `layers` accepts.
+struct LayerLimits {
+  LayerFilter layers;
+  SelectionLimits limits;
+};
+
+struct ChannelPruning {
+  ChannelTarget target;
+  ChannelCriterion criterion = ChannelCriterion::kL2;
+  ChannelRanking ranking = ChannelRanking::kGroup;
+  AttentionUnit unit = AttentionUnit::kHeads;
+  /// A group is pruned if one of the layers that produce its channels passes the first filter, and
+  /// none fails the second.
+  LayerFilter included = {{}, {}}, excluded = {{}, {}};
+  SelectionLimits limits;
+  std::vector<LayerLimits> layer_limits;  ///< in place of `limits`; the first that fits counts
+};
+
+struct ChannelRemoval {
+  ChannelGroups groups;        ///< of the model as it was before
+  std::vector<bool> is_open;   ///< the groups that pass the filters
+  std::vector<bool> is_known;  ///< the groups that the criterion tells something of
+  UnitChoice removed;
+  ChannelCost before, after;
+  bool is_met = true;  ///< false: the limits allow no less
+
+  bool is_empty() const;
+};
+
+/// Takes one model to the target. Shares and limits count from what the model was at first.
+class ChannelPruner {
+ public:
+  /// `data` as the criterion needs it.
+  ChannelPruner(ChannelPruning pruning, const DataSets* data, std::uint64_t seed,
+                Progress& progress);
+
+  /// Removes what brings the model `way` in (0, 1] of the way to the target; each call goes further
+  /// than the one before. The result is checked against the network that masks the same channels.
+  /// Throws Error(kPass) if it differs, which leaves the model of no use.
+  ChannelRemoval prune(Model& model, double way);
+
+ private:
+  void note_beginning(const ChannelGroups& groups, const ChannelCosts& costs);
+  UnitImportance importance_of(const Model& model, const ChannelGroups& groups) const;
+  bool is_open(const ChannelGroup& group) const;
+  GroupLimits limits_of(const ChannelGroup& group) const;
+  UnitChoice choose(const RemovalOrder& order, const ChannelCosts& costs, double way) const;
+  bool is_met(const ChannelCost& left, double way) const;
+
+  ChannelPruning pruning_;
+  const DataSets* data_;
+  std::uint64_t seed_;
+  Progress& progress_;
+  ChannelCost at_first_;
+  std::map<std::string, std::int64_t> units_at_first_;  // by the group's name
+  double gone_ = 0;                                     // share of the units that was asked to go
+};
+
+}  // namespace edgecompress
