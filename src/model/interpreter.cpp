@@ -170,17 +170,8 @@ class Frame {
       } else {
         run_step(step);
       }
-      for (const auto slot : step.released) values_[slot] = IValue();
+      release(step);
     }
-  }
-
- private:
-  void run_observed(const Step& step) {
-    // Kept here as the step may be the last that reads them.
-    std::vector<IValue> inputs = gather(step.inputs);
-    run_step(step);
-    const std::vector<IValue> outputs = gather(step.outputs);
-    observer_(*step.node, inputs, outputs);
   }
 
   void run_step(const Step& step) {
@@ -212,6 +203,25 @@ class Frame {
         torch::jit::InterpreterState(*step.code).run(stack_);
         return pop(step.outputs);
     }
+  }
+  void release(const Step& step) {
+    for (const auto slot : step.released) values_[slot] = IValue();
+  }
+
+  std::vector<IValue> gather(const std::vector<std::size_t>& slots) const {
+    std::vector<IValue> values;
+    values.reserve(slots.size());
+    for (const auto slot : slots) values.push_back(values_[slot]);
+    return values;
+  }
+
+ private:
+  void run_observed(const Step& step) {
+    // Kept here as the step may be the last that reads them.
+    std::vector<IValue> inputs = gather(step.inputs);
+    run_step(step);
+    const std::vector<IValue> outputs = gather(step.outputs);
+    observer_(*step.node, inputs, outputs);
   }
 
   void run_if(const Step& step) {
@@ -250,13 +260,6 @@ class Frame {
     for (std::size_t i = 0; i < slots.size(); ++i) set(slots[i], std::move(values[i]));
   }
 
-  std::vector<IValue> gather(const std::vector<std::size_t>& slots) const {
-    std::vector<IValue> values;
-    values.reserve(slots.size());
-    for (const auto slot : slots) values.push_back(values_[slot]);
-    return values;
-  }
-
   void push(const std::vector<std::size_t>& slots) {
     for (const auto slot : slots) stack_.push_back(values_[slot]);
   }
@@ -280,6 +283,13 @@ struct Interpreter::Plan {
   interpreter::BlockPlan block;
   std::vector<std::pair<std::size_t, IValue>> constants;
   std::size_t slot_count = 0;
+
+  void set_inputs(interpreter::Frame& frame, const std::vector<IValue>& inputs) const {
+    TORCH_CHECK(inputs.size() + 1 == block.inputs.size(), "the model takes ",
+                block.inputs.size() - 1, " inputs, not ", inputs.size());
+    frame.set(block.inputs[0], self);
+    for (std::size_t i = 0; i < inputs.size(); ++i) frame.set(block.inputs[i + 1], inputs[i]);
+  }
 };
 
 Interpreter::Interpreter(const Model& model)
@@ -297,16 +307,67 @@ Interpreter::~Interpreter() = default;
 
 std::vector<IValue> Interpreter::run(const std::vector<IValue>& inputs,
                                      const NodeObserver& observer) const {
-  const auto& slots = plan_->block.inputs;
-  TORCH_CHECK(inputs.size() + 1 == slots.size(), "the model takes ", slots.size() - 1,
-              " inputs, not ", inputs.size());
   interpreter::Frame frame(plan_->slot_count, plan_->constants, observer);
-  frame.set(slots[0], plan_->self);
-  for (std::size_t i = 0; i < inputs.size(); ++i) frame.set(slots[i + 1], inputs[i]);
+  plan_->set_inputs(frame, inputs);
   frame.run_block(plan_->block);
   std::vector<IValue> outputs;
   for (const auto slot : plan_->block.outputs) outputs.push_back(frame.get(slot));
   return outputs;
+}
+
+struct PausedRun::State {
+  const Interpreter::Plan& plan;
+  interpreter::Frame frame;
+  std::size_t next = 0;
+
+  const interpreter::Step& next_step() const { return plan.block.steps.at(next); }
+};
+
+PausedRun::PausedRun(const Interpreter& interpreter, const std::vector<IValue>& inputs) {
+  static const NodeObserver kNobody;
+  const Interpreter::Plan& plan = *interpreter.plan_;
+  state_ = std::make_unique<State>(
+      State{plan, interpreter::Frame(plan.slot_count, plan.constants, kNobody)});
+  plan.set_inputs(state_->frame, inputs);
+}
+
+PausedRun::PausedRun(PausedRun&&) noexcept = default;
+PausedRun& PausedRun::operator=(PausedRun&&) noexcept = default;
+PausedRun::~PausedRun() = default;
+
+bool PausedRun::advance_to(const Node* node) {
+  while (state_->next < state_->plan.block.steps.size()) {
+    if (state_->next_step().node == node) return true;
+    step();
+  }
+  return false;
+}
+
+std::vector<IValue> PausedRun::inputs() const {
+  return state_->frame.gather(state_->next_step().inputs);
+}
+
+std::vector<IValue> PausedRun::step() {
+  const interpreter::Step& step = state_->next_step();
+  state_->frame.run_step(step);
+  std::vector<IValue> outputs = state_->frame.gather(step.outputs);
+  state_->frame.release(step);
+  ++state_->next;
+  return outputs;
+}
+
+std::int64_t PausedRun::live_bytes() const {
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < state_->next; ++i) {
+    const interpreter::Step& step = state_->plan.block.steps[i];
+    if (step.kind == interpreter::StepKind::kGetAttribute) continue;
+    for (const auto slot : step.outputs) {
+      const IValue& value = state_->frame.get(slot);
+      if (value.isTensor() && value.toTensor().defined())
+        bytes += static_cast<std::int64_t>(value.toTensor().nbytes());
+    }
+  }
+  return bytes;
 }
 
 namespace {

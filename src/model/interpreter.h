@@ -5,6 +5,7 @@
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <unordered_map>
@@ -34,8 +35,34 @@ class Interpreter {
                                const NodeObserver& observer = {}) const;
 
  private:
+  friend class PausedRun;
   struct Plan;
   std::unique_ptr<Plan> plan_;
+};
+
+/// A run that stops between nodes of the graph's top level. What later nodes read stays alive in
+/// between; attributes that were read already are not read again.
+class PausedRun {
+ public:
+  /// Before the first node. The interpreter must outlive it.
+  PausedRun(const Interpreter& interpreter, const std::vector<c10::IValue>& inputs);
+  PausedRun(PausedRun&&) noexcept;
+  PausedRun& operator=(PausedRun&&) noexcept;
+  ~PausedRun();
+
+  /// Runs until `node` is the next one; to the end, and returns false, if it is never next: it is
+  /// behind already, in a nested block, or a constant.
+  bool advance_to(const torch::jit::Node* node);
+  /// Inputs of the next node.
+  std::vector<c10::IValue> inputs() const;
+  /// Runs the next node and returns its outputs.
+  std::vector<c10::IValue> step();
+  /// Bytes of the activations that are alive (views counted whole).
+  std::int64_t live_bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 /// Sizes and dtype of every tensor value that one run of the example input gave.

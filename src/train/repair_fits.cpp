@@ -1,0 +1,314 @@
+#include "train/repair_fits.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/damped_cholesky.h"
+#include "model/layers.h"
+#include "model/weight_matrix.h"
+
+namespace edgecompress {
+namespace {
+
+using torch::jit::Node;
+
+// lambda, in means of the products' diagonal, over positions for each column: the fewer positions
+// tell of a weight, the nearer it stays to what it is.
+constexpr double kRidge = 0.8;
+// Positions that a layer is fitted to: so many for each column, and no fewer than that.
+constexpr double kPositionsPerColumn = 16, kFewestPositions = 16384;
+constexpr std::int64_t kMostFloats = std::int64_t{1} << 25;      // of a layer's sums
+constexpr std::int64_t kUnfoldedFloats = std::int64_t{1} << 24;  // unfolded at a time
+
+void add_to(at::Tensor& sum, const at::Tensor& part) {
+  if (!sum.defined()) sum = at::zeros(part.sizes(), at::kDouble);
+  sum.add_(part);
+}
+
+/// Where a layer's intercept d can go.
+struct Intercept {
+  at::Tensor tensor;
+  double sign = 0;       ///< d is added to it, or subtracted; 0: there is none
+  bool is_bias = false;  ///< else it is the running mean of the batch norm that follows
+};
+
+/// D and d of  min sum |y - y' - D x' - d|^2 + lambda |D|^2  over sampled positions.
+class LayerFit : public RepairFit {
+ public:
+  LayerFit(const PrunableWeight& weight_before, const PrunableWeight& weight_after,
+           at::Tensor kept_rows, const at::Tensor& weight, const Intercept& intercept)
+      : weight_(weight_after),
+        kept_rows_(std::move(kept_rows)),
+        sign_(intercept.sign),
+        is_bias_(intercept.is_bias) {
+    before = weight_before.nodes[0];
+    after = weight_after.nodes[0];
+    tensors = {weight};
+    if (sign_ != 0) tensors.push_back(intercept.tensor);
+  }
+
+  void see(const at::Tensor& /*input_before*/, const at::Tensor& output_before,
+           const at::Tensor& input_after, double share) override {
+    const at::Tensor rows = rows_of(output_before).index_select(0, kept_rows_);
+    const at::Tensor positions = sampled(rows.size(1), share);
+    at::Tensor missing = rows.index_select(1, positions)
+                             .to(at::kFloat)
+                             .reshape({weight_.groups, -1, positions.size(0)});
+    const at::Tensor x = features_at(input_after, positions, rows.size(1));
+    missing = missing - at::bmm(matrix(), x);
+    if (is_bias_) missing = missing - by_group(tensors[1]).unsqueeze(2);
+    add_to(products_, at::bmm(x, x.transpose(1, 2)));
+    add_to(wishes_, at::bmm(x, missing.transpose(1, 2)));
+    add_to(sum_, x.sum(2, true, at::kDouble));
+    add_to(missing_sum_, missing.sum(2, false, at::kDouble).unsqueeze(1));
+    count_ += static_cast<double>(positions.size(0));
+  }
+
+  bool apply() override {
+    if (sign_ != 0) {  // what the intercept takes care of
+      products_.sub_(at::bmm(sum_, sum_.transpose(1, 2)) / count_);
+      wishes_.sub_(at::bmm(sum_, missing_sum_) / count_);
+    }
+    const double ridge = kRidge * static_cast<double>(weight_.columns()) / count_;
+    std::vector<at::Tensor> by_column;
+    for (std::int64_t group = 0; group < weight_.groups; ++group) {
+      const double mean = products_[group].diagonal().mean().item<double>();
+      const auto factor = damped_cholesky(products_[group], mean > 0 ? ridge * mean : 1);
+      if (!factor) return false;
+      by_column.push_back(at::cholesky_solve(wishes_[group], *factor));
+    }
+    const at::Tensor change = at::stack(by_column);  // [groups, columns, rows]
+    if (!at::isfinite(change).all().item<bool>()) return false;
+    tensors[0].copy_(
+        weight_.from_matrix((matrix() + change.transpose(1, 2)).reshape({-1, weight_.columns()})));
+    if (sign_ != 0) {
+      const at::Tensor shift = missing_sum_ - at::bmm(sum_.transpose(1, 2), change);
+      tensors[1].add_((shift * (sign_ / count_)).flatten().to(tensors[1].scalar_type()));
+    }
+    return true;
+  }
+
+  bool is_too_wide() const {
+    const std::int64_t k = weight_.columns();
+    return k * (weight_.groups * k + kept_rows_.size(0)) > kMostFloats;
+  }
+
+ private:
+  /// [groups, rows, columns]
+  at::Tensor matrix() const {
+    return weight_.to_matrix(tensors[0]).reshape({weight_.groups, -1, weight_.columns()});
+  }
+  at::Tensor by_group(const at::Tensor& of_rows) const {
+    return of_rows.to(at::kFloat).reshape({weight_.groups, -1});
+  }
+  bool has_batch(const at::Tensor& activation) const {
+    return activation.dim() == static_cast<std::int64_t>(weight_.sizes.size());
+  }
+  /// [output channels, positions], positions as input_features() has them.
+  at::Tensor rows_of(const at::Tensor& output) const {
+    if (weight_.kind == LayerKind::kLinear) return output.reshape({-1, output.size(-1)}).t();
+    return has_batch(output) ? output.transpose(0, 1).flatten(1) : output.flatten(1);
+  }
+  /// Evenly spread; as many as the columns call for.
+  at::Tensor sampled(std::int64_t positions, double share) const {
+    const double in_all =
+        std::max(kFewestPositions, kPositionsPerColumn * static_cast<double>(weight_.columns()));
+    const auto wanted = static_cast<std::int64_t>(std::ceil(in_all * share));
+    if (positions <= wanted) return at::arange(positions, at::kLong);
+    const double step = static_cast<double>(positions) / static_cast<double>(wanted);
+    return at::arange(wanted, at::kDouble).add(0.5).mul(step).floor().to(at::kLong);
+  }
+  /// [groups, columns, sampled positions] of `all` positions.
+  at::Tensor features_at(const at::Tensor& input, const at::Tensor& positions,
+                         std::int64_t all) const {
+    if (weight_.kind == LayerKind::kLinear) {
+      const at::Tensor tokens = input.reshape({-1, weight_.columns()}).index_select(0, positions);
+      return input_features(weight_, *after, tokens.to(at::kFloat));
+    }
+    if (!has_batch(input))
+      return input_features(weight_, *after, input.to(at::kFloat)).index_select(2, positions);
+    const std::int64_t samples = input.size(0), of_sample = all / samples;
+    const std::int64_t floats = of_sample * weight_.groups * weight_.columns();
+    const std::int64_t part = std::max<std::int64_t>(kUnfoldedFloats / floats, 1);
+    std::vector<at::Tensor> parts;
+    for (std::int64_t first = 0; first < samples; first += part) {
+      const std::int64_t last = std::min(first + part, samples);
+      const at::Tensor inside = positions.masked_select((positions >= first * of_sample) &
+                                                        (positions < last * of_sample));
+      if (inside.numel() == 0) continue;
+      parts.push_back(input_features(weight_, *after, input.slice(0, first, last).to(at::kFloat))
+                          .index_select(2, inside - first * of_sample));
+    }
+    return at::cat(parts, 2);
+  }
+
+  const PrunableWeight weight_;
+  at::Tensor kept_rows_;
+  double sign_;
+  bool is_bias_;
+  double count_ = 0;
+  at::Tensor products_, wishes_;  // sums of x x^T and x m^T, m = y - y'
+  at::Tensor sum_, missing_sum_;  // sums of x, as a column, and of m, as a row
+};
+
+/// Mean and variance of channels (dimension 1) over batches.
+class ChannelStatistics {
+ public:
+  void add(const at::Tensor& input) {
+    std::vector<std::int64_t> dims = {0};
+    for (std::int64_t dim = 2; dim < input.dim(); ++dim) dims.push_back(dim);
+    const at::Tensor x = input.to(at::kDouble);
+    add_to(sum_, x.sum(dims));
+    add_to(squares_, x.square().sum(dims));
+    count_ += static_cast<double>(input.numel()) / static_cast<double>(input.size(1));
+  }
+  at::Tensor mean() const { return sum_ / count_; }
+  at::Tensor variance() const { return (squares_ / count_ - mean().square()).clamp_min(0); }
+
+ private:
+  double count_ = 0;
+  at::Tensor sum_, squares_;
+};
+
+class BatchNormFit : public RepairFit {
+ public:
+  /// `mean` and `variance` are those of the network before.
+  BatchNormFit(const at::Tensor& kept, const at::Tensor& mean, const at::Tensor& variance)
+      : kept_(kept), mean_(mean.index_select(0, kept)), variance_(variance.index_select(0, kept)) {}
+
+  void see(const at::Tensor& input_before, const at::Tensor& /*output_before*/,
+           const at::Tensor& input_after, double /*share*/) override {
+    before_.add(input_before.index_select(1, kept_));
+    after_.add(input_after);
+  }
+
+  bool apply() override {
+    constexpr double kLeast = 1e-2, kMost = 1e2;
+    const at::Tensor was = before_.variance(), is = after_.variance();
+    // A channel that hardly varied tells nothing of how its variance changed.
+    const at::Tensor tells = was > 1e-9 * (was + before_.mean().square());
+    const at::Tensor ratio = at::where(tells, is / was, at::ones_like(was)).clamp(kLeast, kMost);
+    tensors[0].copy_(mean_ + after_.mean() - before_.mean());
+    tensors[1].copy_(variance_ * ratio);
+    return true;
+  }
+
+ private:
+  at::Tensor kept_, mean_, variance_;
+  ChannelStatistics before_, after_;
+};
+
+/// By the name of the weight.
+std::map<std::string, Intercept> intercepts_of(const Model& model) {
+  std::map<std::string, Intercept> intercepts;
+  for (const Layer& layer : find_layers(model)) {
+    if (!layer.weight) continue;
+    if (layer.bias) {
+      intercepts[*layer.weight] = {model.tensor(*layer.bias), 1, true};
+      continue;
+    }
+    const auto& uses = layer.node->output(0)->uses();
+    if (uses.size() != 1 || op_of(uses[0].user) != "aten::batch_norm") continue;
+    const std::string mean = attribute_path(uses[0].user->input(3));
+    if (!mean.empty()) intercepts[*layer.weight] = {model.tensor(mean), -1, false};
+  }
+  return intercepts;
+}
+
+/// By the name of the running mean.
+std::vector<std::pair<std::string, const Node*>> batch_norms_of(const Model& model) {
+  std::vector<std::pair<std::string, const Node*>> norms;
+  for (const Layer& layer : find_layers(model)) {
+    if (layer.kind != LayerKind::kBatchNorm) continue;
+    const std::string mean = attribute_path(layer.node->input(3));
+    if (!mean.empty() && !attribute_path(layer.node->input(4)).empty())
+      norms.emplace_back(mean, layer.node);
+  }
+  return norms;
+}
+
+}  // namespace
+
+KeptPositions::KeptPositions(const ChannelGroups& groups, const UnitChoice& removed) {
+  for (std::size_t i = 0; i < groups.groups.size(); ++i) {
+    if (removed[i].empty()) continue;
+    for (const ChannelMember& member : groups.groups[i].members) {
+      if (member.role == ChannelAxis::Role::kConsumes) consumers_.insert(member.tensor);
+      auto& gone = gone_[{member.tensor, member.dim}];
+      for (const std::int64_t unit : removed[i]) {
+        const auto& positions = member.positions[static_cast<std::size_t>(unit)];
+        gone.insert(positions.begin(), positions.end());
+      }
+    }
+  }
+}
+
+at::Tensor KeptPositions::of(const std::string& tensor, std::int64_t dim, std::int64_t size) const {
+  const auto gone = gone_.find({tensor, dim});
+  std::vector<std::int64_t> kept;
+  for (std::int64_t i = 0; i < size; ++i) {
+    if (gone == gone_.end() || gone->second.count(i) == 0) kept.push_back(i);
+  }
+  return at::tensor(kept, at::kLong);
+}
+
+std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Model& after,
+                                                   const KeptPositions& kept,
+                                                   std::vector<std::string>& notes) {
+  const LayerFilter every({}, {});
+  std::map<std::string, PrunableWeight> all_before;
+  for (const PrunableWeight& weight : find_prunable_weights(before, every))
+    all_before.emplace(weight.weight, weight);
+  const auto intercepts = intercepts_of(after);
+  std::vector<std::unique_ptr<RepairFit>> fits;
+  for (const PrunableWeight& weight : find_prunable_weights(after, every)) {
+    const auto was = all_before.find(weight.weight);
+    if (!kept.is_consumer(weight.weight) || was == all_before.end()) continue;
+    const bool is_transposed = weight.kind == LayerKind::kConvTransposed;
+    if (!weight.has_features() || (is_transposed && weight.groups > 1)) {
+      notes.push_back(weight.layer + ": what its weights are multiplied with can't be told apart");
+      continue;
+    }
+    if (weight.nodes.size() > 1) {
+      notes.push_back(weight.layer + ": its weights are used in several places");
+      continue;
+    }
+    const std::int64_t rows = is_transposed ? 1 : 0;
+    const auto intercept = intercepts.find(weight.weight);
+    auto fit = std::make_unique<LayerFit>(
+        was->second, weight,
+        kept.of(weight.weight, rows, was->second.sizes[static_cast<std::size_t>(rows)]),
+        after.tensor(weight.weight),
+        intercept == intercepts.end() ? Intercept() : intercept->second);
+    if (fit->is_too_wide()) {
+      notes.push_back(weight.layer + ": it is too wide to be reconstructed");
+      continue;
+    }
+    fits.push_back(std::move(fit));
+  }
+  return fits;
+}
+
+std::vector<std::unique_ptr<RepairFit>> batch_norm_fits(const Model& before, const Model& after,
+                                                        const KeptPositions& kept) {
+  const auto all_before = batch_norms_of(before);
+  std::vector<std::unique_ptr<RepairFit>> fits;
+  for (const auto& [mean, node] : batch_norms_of(after)) {
+    const auto was =
+        std::find_if(all_before.begin(), all_before.end(),
+                     [&, name = mean](const auto& norm) { return norm.first == name; });
+    if (was == all_before.end()) continue;
+    const std::string variance = attribute_path(node->input(4));
+    auto fit = std::make_unique<BatchNormFit>(kept.of(mean, 0, before.tensor(mean).size(0)),
+                                              before.tensor(mean), before.tensor(variance));
+    fit->before = was->second;
+    fit->after = node;
+    fit->tensors = {after.tensor(mean), after.tensor(variance)};
+    fits.push_back(std::move(fit));
+  }
+  return fits;
+}
+
+}  // namespace edgecompress
