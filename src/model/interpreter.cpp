@@ -358,14 +358,16 @@ std::vector<IValue> PausedRun::step() {
 
 std::int64_t PausedRun::live_bytes() const {
   std::int64_t bytes = 0;
+  const auto count = [&](std::size_t slot) {
+    const IValue& value = state_->frame.get(slot);
+    if (value.isTensor() && value.toTensor().defined())
+      bytes += static_cast<std::int64_t>(value.toTensor().nbytes());
+  };
+  const interpreter::BlockPlan& block = state_->plan.block;
+  std::for_each(block.inputs.begin() + 1, block.inputs.end(), count);
   for (std::size_t i = 0; i < state_->next; ++i) {
-    const interpreter::Step& step = state_->plan.block.steps[i];
-    if (step.kind == interpreter::StepKind::kGetAttribute) continue;
-    for (const auto slot : step.outputs) {
-      const IValue& value = state_->frame.get(slot);
-      if (value.isTensor() && value.toTensor().defined())
-        bytes += static_cast<std::int64_t>(value.toTensor().nbytes());
-    }
+    if (block.steps[i].kind == interpreter::StepKind::kGetAttribute) continue;
+    std::for_each(block.steps[i].outputs.begin(), block.steps[i].outputs.end(), count);
   }
   return bytes;
 }

@@ -57,7 +57,7 @@ class PausedRun {
   std::vector<c10::IValue> inputs() const;
   /// Runs the next node and returns its outputs.
   std::vector<c10::IValue> step();
-  /// Bytes of the activations that are alive (views counted whole).
+  /// Bytes of the inputs and activations that are alive (views counted by themselves).
   std::int64_t live_bytes() const;
 
  private:

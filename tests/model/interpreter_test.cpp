@@ -112,6 +112,35 @@ def forward(self, x):
   EXPECT_EQ(interpret(module, {at::ones({1})})[0].item<float>(), 9.0F);
 }
 
+TEST_P(InterpreterOfTinyModels, StopsAtANodeAndGoesOn) {
+  const auto tiny = testing::make_tiny_model(GetParam());
+  const auto model = Model::from_module(tiny.module, tiny.inputs);
+  const auto inputs = model.example_inputs(3);
+  const std::vector<IValue> values(inputs.begin(), inputs.end());
+  at::NoGradGuard no_grad;
+  const Interpreter interpreter(model);
+  // What each node of the top level is given and gives, in a run that doesn't stop.
+  std::vector<std::pair<const torch::jit::Node*, std::vector<at::Tensor>>> seen;
+  interpreter.run(values, [&](const torch::jit::Node& node, c10::ArrayRef<IValue> in,
+                              c10::ArrayRef<IValue> out) {
+    if (node.owningBlock() != model.graph().block() || in.empty()) return;
+    if (!in[0].isTensor() || !out[0].isTensor()) return;
+    seen.push_back({&node, {in[0].toTensor(), out[0].toTensor()}});
+  });
+  ASSERT_GT(seen.size(), 2U);
+  PausedRun every(interpreter, values), some(interpreter, values);
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    for (PausedRun* run : {&every, &some}) {
+      if (run == &some && i % 3 != 0) continue;
+      ASSERT_TRUE(run->advance_to(seen[i].first));
+      EXPECT_TRUE(run->inputs()[0].toTensor().equal(seen[i].second[0]));
+      EXPECT_GT(run->live_bytes(), 0);
+      EXPECT_TRUE(run->step()[0].toTensor().equal(seen[i].second[1]));
+    }
+  }
+  EXPECT_FALSE(every.advance_to(seen[0].first));
+}
+
 TEST(Interpreter, RaisesWhatTheModelRaises) {
   torch::jit::Module module("Raises");
   module.define(R"(
