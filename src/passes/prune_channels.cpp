@@ -89,9 +89,9 @@ Options<LayerLimitsOptions> layer_limits_options() {
   Options<T> options;
   options.add("layers", &T::layers, "regular expressions; one of them matches a layer of the group")
       .required();
-  options.add("max_ratio", &T::max_ratio, "as below").at_least(0).below(1);
-  options.add("minimum", &T::minimum, "as below").at_least(1);
-  options.add("round_to", &T::round_to, "as below").at_least(1);
+  options.add("max_ratio", &T::max_ratio, "in place of the general one").at_least(0).below(1);
+  options.add("minimum", &T::minimum, "in place of the general one").at_least(1);
+  options.add("round_to", &T::round_to, "in place of the general one").at_least(1);
   return options;
 }
 

@@ -113,6 +113,7 @@ class Repair {
   /// Applies the fits in order; all are taken back if the outputs are no nearer afterwards.
   /// Returns how many stay.
   std::int64_t apply(const std::vector<std::unique_ptr<RepairFit>>& fits) {
+    if (fits.empty()) return 0;
     std::vector<std::pair<at::Tensor, at::Tensor>> saved;
     std::int64_t applied = 0;
     Sweep sweep(before_, after_, fitted_, batch_size_, live_bytes_);

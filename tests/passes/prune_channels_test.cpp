@@ -176,6 +176,63 @@ TEST(PruneChannels, RoundsWhatIsLeft) {
   EXPECT_EQ(width_of(bench.model, "fc2.weight"), 8);
 }
 
+TEST(PruneChannels, HasLimitsForCertainLayers) {
+  TrainingBench bench("mlp");
+  bench.run(
+      "prune_channels",
+      {{"ratio", 0.5},
+       {"layer_limits",
+        {{{"layers", {"fc1"}}, {"max_ratio", 0.25}}, {{"layers", {"fc"}}, {"minimum", 13}}}}});
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 18);
+  EXPECT_EQ(width_of(bench.model, "fc2.weight"), 13);
+}
+
+TEST(PruneChannels, ReachesTheTargetInSteps) {
+  // 1 - (1 - 1/2)^3 of the way: 24 * (1 - 0.5 * 0.875) = 13.5 channels are left after the first.
+  for (const Json& target :
+       {Json{{"ratio", 0.5}}, Json{{"macs", 0.5}}, Json{{"parameters", 0.5}}}) {
+    TrainingBench at_once("mlp"), in_steps("mlp");
+    Json options = target;
+    at_once.run("prune_channels", options);
+    options["steps"] = 2;
+    options["fine_tuning"] = {{"epochs", 1}};
+    const PassResult result = in_steps.run("prune_channels", options);
+    // The rounding of the first step can leave one layer a channel more and another one less.
+    EXPECT_NEAR(width_of(in_steps.model, "fc1.weight"), width_of(at_once.model, "fc1.weight"), 1)
+        << target.dump();
+    EXPECT_EQ(result.details.at("fine_tuning").size(), 1U);
+    EXPECT_EQ(reported_width(result, "fc1"), width_of(in_steps.model, "fc1.weight"));
+    EXPECT_EQ(result.details.at("layers").at(0).at("before"), 24);
+    EXPECT_EQ(result.counts.at("macs_before"), 12 * 24 + 24 * 16 + 16 * 4);
+    EXPECT_EQ(result.counts.at("macs_after"), macs_of_model(in_steps.model));
+  }
+}
+
+TEST(PruneChannels, CountsLimitsFromTheBeginningOverAllSteps) {
+  TrainingBench bench("mlp");
+  bench.run("prune_channels", {{"ratio", 0.9}, {"max_ratio", 0.5}, {"steps", 4}});
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 12);
+}
+
+TEST(PruneChannels, RepairsWhereThereIsCalibrationData) {
+  for (const bool repair : {false, true}) {
+    TrainingBench bench("cnn");
+    bench.data.calibration = bench.data.validation;
+    const Model original = bench.model.clone();
+    const PassResult result = bench.run("prune_channels", {{"ratio", 0.25}, {"repair", repair}});
+    ASSERT_EQ(result.details.count("repair"), repair ? 1U : 0U);
+    if (!repair) continue;
+    const Json& told = result.details.at("repair").at(0);
+    EXPECT_LT(told.at("error_after"), told.at("error_before"));
+    EXPECT_THAT(result.note, HasSubstr("repair"));
+  }
+}
+
+TEST(PruneChannels, RejectsFineTuningBetweenTheStepsOfOne) {
+  TrainingBench bench("mlp");
+  EXPECT_THROW(bench.run("prune_channels", {{"fine_tuning", {{"epochs", 1}}}}), Error);
+}
+
 TEST(PruneChannels, FollowsTheFilters) {
   TrainingBench included("mlp");
   const PassResult one = included.run("prune_channels", {{"include", {"^fc2$"}}});
