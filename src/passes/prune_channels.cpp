@@ -267,8 +267,8 @@ class PruneChannels : public Pass {
     result.details["repair"].push_back({{"layers", repair.layers},
                                         {"batch_norms", repair.batch_norms},
                                         {"error_before", repair.error_before},
-                                        {"error_after", repair.error_after},
-                                        {"not_repaired", repair.notes}});
+                                        {"error_after", repair.error_after}});
+    result.details["not_repaired"] = repair.notes;
     result.note += fmt::format("; repair took the error of the outputs from {:.3g} to {:.3g}",
                                repair.error_before, repair.error_after);
   }

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <set>
 
 #include "report/format.h"
 #include "report/report.h"
@@ -11,6 +13,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::size_t kMostRows = 50;
+constexpr std::size_t kMostDrawnRows = 1000;
 
 /// Names and messages come from untrusted files: they must not become markup.
 std::string plain(const std::string& text) {
@@ -49,36 +52,118 @@ bool are_rows(const Json& list) {
   });
 }
 
-std::string rows_text(const Json& list) {
+/// A column of rows: a member, or how much of one is left by another.
+struct Column {
+  std::string title;
+  std::string member;
+  std::string before = {};  ///< not empty: a bar of `member` as a share of this one
+};
+
+bool are_numbers(const Json& list, const std::string& member) {
+  return std::all_of(list.begin(), list.end(), [&](const Json& row) {
+    return row.contains(member) && row[member].is_number();
+  });
+}
+
+/// The members in order; but "before" and "after", or "x_before" and "x_after", come last, behind a
+/// bar that compares them.
+std::vector<Column> columns_of(const Json& list) {
+  const std::string before = "before", after = "after";
+  std::vector<Column> columns, compared;
+  std::set<std::string> taken;
+  for (const auto& [member, value] : list.front().items()) {
+    if (member.size() < after.size()) continue;
+    const std::string stem = member.substr(0, member.size() - after.size());
+    const bool is_after = member == stem + after && (stem.empty() || stem.back() == '_');
+    if (!is_after || !are_numbers(list, member) || !are_numbers(list, stem + before)) continue;
+    compared.push_back({stem.empty() ? "left" : stem + "left", member, stem + before});
+    for (const std::string& name : {stem + before, member}) {
+      compared.push_back({name, name});
+      taken.insert(name);
+    }
+  }
+  for (const auto& [member, value] : list.front().items()) {
+    if (taken.count(member) == 0) columns.push_back({member, member});
+  }
+  columns.insert(columns.end(), compared.begin(), compared.end());
+  return columns;
+}
+
+std::string bar_text(double after, double before) {
+  constexpr long kCells = 16;
+  const double share = after / before;
+  long filled = share > 0 ? std::lround(kCells * std::min(share, 1.0)) : 0;
+  // What is not all, and what is not nothing, must not look like it.
+  if (after < before) filled = std::min(filled, kCells - 1);
+  if (after > 0) filled = std::max(filled, 1L);
+  std::string bar;
+  for (long cell = 0; cell < kCells; ++cell) bar += cell < filled ? "█" : "░";
+  return bar;
+}
+
+std::string cell_text(const Json& row, const Column& column) {
+  const Json& value = row[column.member];
+  if (!column.before.empty()) {
+    return bar_text(value.get<double>(), row[column.before].get<double>());
+  }
+  if (!value.is_array()) return scalar_text(value);
+  std::vector<std::string> items;
+  for (const Json& item : value) items.push_back(scalar_text(item));
+  return join(items, ", ");
+}
+
+std::string table_text(const Json& list, const std::vector<Column>& columns, std::size_t most) {
   std::vector<std::string> header;
-  for (const auto& member : list.front().items()) header.push_back(plain(member.key()));
+  for (const Column& column : columns) header.push_back(plain(column.title));
   Table table(header);
-  for (std::size_t i = 0; i < std::min(list.size(), kMostRows); ++i) {
+  for (std::size_t i = 0; i < std::min(list.size(), most); ++i) {
     std::vector<std::string> cells;
-    for (const Json& value : list[i]) cells.push_back(scalar_text(value));
+    for (const Column& column : columns) cells.push_back(cell_text(list[i], column));
     table.add_row(std::move(cells));
   }
   std::string text = table.markdown();
-  if (list.size() > kMostRows) {
-    text += fmt::format("\n... and {} more in the JSON report.\n", list.size() - kMostRows);
-  }
+  if (list.size() > most)
+    text += fmt::format("\n... and {} more in the JSON report.\n", list.size() - most);
   return text;
+}
+
+/// Rows of "before" and "after" are drawn whole, since they are looked at together: long ones are
+/// folded away under their sum.
+std::string rows_text(const std::string& name, const Json& list) {
+  const std::vector<Column> columns = columns_of(list);
+  const bool has_widths = std::any_of(columns.begin(), columns.end(), [](const Column& column) {
+    return column.before == "before";
+  });
+  if (!has_widths)
+    return fmt::format("\n{}:\n\n{}", plain(name), table_text(list, columns, kMostRows));
+  double before = 0, after = 0;
+  for (const Json& row : list) {
+    before += row["before"].get<double>();
+    after += row["after"].get<double>();
+  }
+  const std::string title = fmt::format("{}: {} of {} left in {} rows", plain(name),
+                                        number_text(after), number_text(before), list.size());
+  const std::string table = table_text(list, columns, kMostDrawnRows);
+  return list.size() > kMostRows
+             ? fmt::format("\n<details>\n<summary>{}</summary>\n\n{}\n</details>\n", title, table)
+             : fmt::format("\n{}:\n\n{}", title, table);
+}
+
+bool is_sentence(const Json& item) {
+  return item.is_string() && item.get_ref<const std::string&>().find(' ') != std::string::npos;
 }
 
 /// A finding of a pass, by its shape: a table, a list, or a value.
 std::string finding_text(const std::string& name, const Json& value) {
-  if (value.is_array() && !value.empty() && are_rows(value)) {
-    return fmt::format("\n{}:\n\n{}", plain(name), rows_text(value));
-  }
-  if (value.is_array()) {
-    std::vector<std::string> items;
-    for (std::size_t i = 0; i < std::min(value.size(), kMostRows); ++i) {
-      items.push_back(scalar_text(value[i]));
-    }
-    if (value.size() > kMostRows) items.emplace_back("...");
-    return fmt::format("\n{}: {}\n", plain(name), items.empty() ? "none" : join(items, ", "));
-  }
-  return fmt::format("\n{}: {}\n", plain(name), scalar_text(value));
+  if (!value.is_array()) return fmt::format("\n{}: {}\n", plain(name), scalar_text(value));
+  if (!value.empty() && are_rows(value)) return rows_text(name, value);
+  std::vector<std::string> items;
+  for (std::size_t i = 0; i < std::min(value.size(), kMostRows); ++i)
+    items.push_back(scalar_text(value[i]));
+  if (value.size() > kMostRows) items.emplace_back("...");
+  const bool has_sentences = std::any_of(value.begin(), value.end(), is_sentence);
+  if (has_sentences) return fmt::format("\n{}:\n\n- {}\n", plain(name), join(items, "\n- "));
+  return fmt::format("\n{}: {}\n", plain(name), items.empty() ? "none" : join(items, ", "));
 }
 
 std::string evaluation_text(const Evaluation& evaluation) {

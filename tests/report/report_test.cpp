@@ -178,6 +178,53 @@ TEST(ReportMarkdown, CutsLongTables) {
   EXPECT_THAT(text, HasSubstr("and 10 more in the JSON report"));
 }
 
+TEST(ReportMarkdown, DrawsWhatIsLeft) {
+  Report report = example();
+  report.steps[0].details["layers"] = Json::parse(R"([{"layer": "conv1", "before": 32, "after": 16},
+                      {"layer": "conv2", "before": 64, "after": 63},
+                      {"layer": "conv3", "before": 64, "after": 1},
+                      {"layer": "fc", "before": 10, "after": 10}])");
+  report.steps[0].details["repair"] =
+      Json::parse(R"([{"layers": 3, "error_before": 0.8, "error_after": 0.2}])");
+  const std::string text = to_markdown(report);
+  for (const char* part :
+       {"layers: 90 of 170 left in 4 rows:", "| layer | left | before | after |",
+        "| conv1 | ████████░░░░░░░░ | 32 | 16 |", "| conv2 | ███████████████░ | 64 | 63 |",
+        "| conv3 | █░░░░░░░░░░░░░░░ | 64 | 1 |", "| fc | ████████████████ | 10 | 10 |",
+        "| layers | error_left | error_before | error_after |",
+        "| 3 | ████░░░░░░░░░░░░ | 0.8 | 0.2 |"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("<details>")));
+}
+
+TEST(ReportMarkdown, FoldsTheWidthsOfManyLayers) {
+  Report report = example();
+  Json rows = Json::array();
+  for (int i = 0; i < 200; ++i)
+    rows.push_back({{"layer", "layer" + std::to_string(i)}, {"before", 8}, {"after", 4}});
+  report.steps[0].details["layers"] = rows;
+  const std::string text = to_markdown(report);
+  EXPECT_THAT(text, HasSubstr("<summary>layers: 800 of 1600 left in 200 rows</summary>\n\n|"));
+  EXPECT_THAT(text, HasSubstr("| layer199 | ████████░░░░░░░░ | 8 | 4 |\n\n</details>\n"));
+}
+
+TEST(ReportMarkdown, DrawsNothingWhereTheMembersAreNoNumbers) {
+  Report report = example();
+  report.steps[0].details["layers"] =
+      Json::parse(R"([{"before": "a", "after": 1}, {"before": 2, "after": null}])");
+  EXPECT_THAT(to_markdown(report), HasSubstr("| after | before |\n"));
+}
+
+TEST(ReportMarkdown, ListsSentencesOneALine) {
+  Report report = example();
+  report.steps[0].details["not_repaired"] = {"conv1: too wide", "conv2: no samples"};
+  report.steps[0].details["layers"] = Json::parse(R"([{"layer": "a", "shape": [3, 4]}])");
+  const std::string text = to_markdown(report);
+  EXPECT_THAT(text, HasSubstr("not_repaired:\n\n- conv1: too wide\n- conv2: no samples\n"));
+  EXPECT_THAT(text, HasSubstr("| a | 3, 4 |"));
+}
+
 TEST(Format, ShowsAsManyDigitsAsTheSamplesTellApart) {
   EXPECT_EQ(score_text(top1("test", 854, 932)), "91.6 %");
   EXPECT_EQ(score_text(top1("test", 9163, 10000)), "91.63 %");
