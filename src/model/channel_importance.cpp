@@ -16,31 +16,6 @@ namespace {
 
 using Role = ChannelAxis::Role;
 
-/// Adds up one group's members.
-class GroupScores {
- public:
-  explicit GroupScores(const ChannelGroup& group) : sums_(group.units.size(), 0.0) {}
-
-  void add(const std::vector<double>& of_units) {
-    double mean = 0;
-    for (const double score : of_units) mean += score / static_cast<double>(of_units.size());
-    ++members_;
-    // A member that is zero for every unit tells none from another.
-    for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += mean > 0 ? of_units[i] / mean : 1;
-  }
-
-  void store(UnitImportance& importance) const {
-    std::vector<double> scores = sums_;
-    for (double& score : scores) score = members_ > 0 ? score / members_ : 1;
-    importance.scores.push_back(std::move(scores));
-    importance.is_known.push_back(members_ > 0);
-  }
-
- private:
-  std::vector<double> sums_;
-  int members_ = 0;
-};
-
 std::vector<double> doubles_of(const at::Tensor& tensor) {
   const at::Tensor values = tensor.to(at::kDouble).contiguous();
   return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
@@ -104,6 +79,41 @@ at::Tensor finite_tensor(const Model& model, const std::string& name) {
 
 }  // namespace
 
+void GroupScores::add(const std::vector<double>& of_units) {
+  double mean = 0;
+  for (const double score : of_units) mean += score / static_cast<double>(of_units.size());
+  ++members_;
+  // A member that is zero for every unit tells none from another.
+  for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += mean > 0 ? of_units[i] / mean : 1;
+}
+
+void GroupScores::store(UnitImportance& importance) const {
+  std::vector<double> scores = sums_;
+  for (double& score : scores) score = members_ > 0 ? score / members_ : 1;
+  importance.scores.push_back(std::move(scores));
+  importance.is_known.push_back(members_ > 0);
+}
+
+std::vector<ConsumedChannels> consumed_channels(const std::vector<Layer>& layers,
+                                                const ChannelGroups& groups) {
+  std::set<std::string> consumers;
+  for (const ChannelAxis& axis : groups.flow.axes) {
+    if (axis.role == Role::kConsumes) consumers.insert(axis.tensor);
+  }
+  std::vector<ConsumedChannels> consumed;
+  for (const Layer& layer : layers) {
+    const bool consumes =
+        std::any_of(layer.weights.begin(), layer.weights.end(),
+                    [&](const std::string& weight) { return consumers.count(weight) > 0; });
+    if (!consumes) continue;
+    const auto map = groups.flow.values.find(layer.node->input(0));
+    if (map == groups.flow.values.end()) continue;
+    const auto dims = map->second.varying_dims();
+    if (dims.size() == 1) consumed.push_back({&layer, dims[0], cells_along(map->second, dims[0])});
+  }
+  return consumed;
+}
+
 UnitImportance weight_importance(const Model& model, const ChannelGroups& groups,
                                  WeightCriterion criterion) {
   const at::NoGradGuard no_grad;
@@ -146,7 +156,6 @@ UnitImportance random_importance(const ChannelGroups& groups, std::uint64_t seed
 
 /// An activation that layers consume channels of.
 struct ActivationImportance::Watched {
-  const torch::jit::Value* value;
   const torch::jit::Node* reader;  // whose first input it is
   std::int64_t dim;
   std::vector<Cell> cells;  // along dim
@@ -156,24 +165,14 @@ struct ActivationImportance::Watched {
 ActivationImportance::ActivationImportance(const Model& model, const ChannelGroups& groups,
                                            ActivationCriterion criterion)
     : model_(model), groups_(groups), criterion_(criterion) {
-  std::set<std::string> consumers;
-  for (const ChannelAxis& axis : groups.flow.axes) {
-    if (axis.role == Role::kConsumes) consumers.insert(axis.tensor);
-  }
   std::set<const torch::jit::Value*> seen;
-  for (const Layer& layer : find_layers(model)) {
-    const bool consumes =
-        std::any_of(layer.weights.begin(), layer.weights.end(),
-                    [&](const std::string& weight) { return consumers.count(weight) > 0; });
-    if (!consumes) continue;
-    const torch::jit::Value* value = layer.node->input(0);
-    const auto map = groups.flow.values.find(value);
-    if (map == groups.flow.values.end() || !seen.insert(value).second) continue;
-    const auto dims = map->second.varying_dims();
-    if (dims.size() != 1) continue;
-    watched_.push_back(
-        {value, layer.node, dims[0], cells_along(map->second, dims[0]),
-         at::zeros({map->second.sizes[static_cast<std::size_t>(dims[0])]}, at::kDouble)});
+  const std::vector<Layer> layers = find_layers(model);
+  for (const ConsumedChannels& consumed : consumed_channels(layers, groups)) {
+    const torch::jit::Node* reader = consumed.layer->node;
+    if (!seen.insert(reader->input(0)).second) continue;
+    const auto& sizes = groups.flow.values.at(reader->input(0)).sizes;
+    watched_.push_back({reader, consumed.dim, consumed.cells,
+                        at::zeros({sizes[static_cast<std::size_t>(consumed.dim)]}, at::kDouble)});
   }
 }
 

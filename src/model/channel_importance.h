@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "model/channel_groups.h"
+#include "model/layers.h"
 #include "model/model.h"
 
 namespace edgecompress {
@@ -32,6 +33,32 @@ struct UnitImportance {
   UnitScores scores;
   std::vector<bool> is_known;  ///< one each group
 };
+
+/// Adds up what the members of one group tell of its units, as above.
+class GroupScores {
+ public:
+  explicit GroupScores(const ChannelGroup& group) : sums_(group.units.size(), 0.0) {}
+
+  /// One number each unit, at least 0.
+  void add(const std::vector<double>& of_units);
+  /// Appends the group's importance.
+  void store(UnitImportance& importance) const;
+
+ private:
+  std::vector<double> sums_;
+  int members_ = 0;
+};
+
+/// The first input of a layer, an activation, along the one dimension that its channels run in.
+struct ConsumedChannels {
+  const Layer* layer;
+  std::int64_t dim;
+  std::vector<Cell> cells;  ///< along dim
+};
+/// Of each layer that consumes channels and has such an input, in execution order. Cells of no
+/// group are among them.
+std::vector<ConsumedChannels> consumed_channels(const std::vector<Layer>& layers,
+                                                const ChannelGroups& groups);
 
 enum class WeightCriterion {
   kL1,               ///< sum of |w| over the unit's slice; weights that produce or consume

@@ -57,9 +57,12 @@ RemovalOrder::RemovalOrder(const ChannelGroups& groups, const UnitScores& scores
       return scores[a.group][static_cast<std::size_t>(a.unit)] <
              scores[b.group][static_cast<std::size_t>(b.unit)];
     });
-    for (std::size_t rank = 0; rank < list.size(); ++rank) {
-      Entry& entry = list[rank];
-      entry.share = (static_cast<double>(rank) + 0.5) / static_cast<double>(list.size());
+    double of_list = 0, before = 0;
+    for (const Entry& entry : list) of_list += static_cast<double>(channels_[entry.group]);
+    for (Entry& entry : list) {
+      const auto own = static_cast<double>(channels_[entry.group]);
+      entry.share = (before + own / 2) / of_list;
+      before += own;
       ranked_[entry.group].push_back(entry.unit);
       order_.push_back(entry);
     }

@@ -39,9 +39,13 @@ struct SelectionLimits {
 /// Channels that a unit stands for: its positions in the dimension where it has the fewest.
 std::int64_t channels_per_unit(const ChannelGroup& group);
 
-/// The order in which units go. In a list of n units, ranked by importance (ties by group and
-/// index), the one of rank r (from 0) is due at the share (r + 1/2) / n; the lists are merged by
-/// it.
+/// The order in which units go. In a list, ranked by importance (ties by group and index), a unit
+/// is due at the share of the list's channels that stand before its middle, so that a head weighs
+/// as all its channels do; where each unit stands for as many, rank r (from 0) of n is due at
+/// (r + 1/2) / n. The lists are merged by this share.
+///
+/// Importance is not divided by channels or parameters: it tells how a unit compares with the
+/// others of its group (channel_importance.h), which does not grow with its size.
 class RemovalOrder {
  public:
   /// Scores and limits: one each group.
@@ -53,7 +57,7 @@ class RemovalOrder {
   /// keeps its most important units; what it keeps is rounded to the nearest multiple that the
   /// limits allow (of two as near, the larger). Never shrinks as `count` grows.
   UnitChoice first(std::int64_t count) const;
-  /// How many are due at the share `ratio`.
+  /// How many units are due at the share `ratio`.
   std::int64_t due_at(double ratio) const;
 
  private:

@@ -36,6 +36,10 @@ struct PassContext {
   std::function<Model(const std::string&)> load_teacher;
   /// The score on the set where choices are made (early stopping); empty without labels.
   std::function<Score(const Forward&)> score;
+  /// Latency of a network as a share of that of the one the step began with: both measured in turn
+  /// on this machine, each in its fastest form, as evaluation.latency says. Takes seconds. Empty
+  /// where the inputs are not known.
+  std::function<double(const Model&)> latency_share;
 };
 
 class Pass {

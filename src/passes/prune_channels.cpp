@@ -8,8 +8,8 @@
 //            smaller and faster; its outputs change, so fine-tune afterwards.
 //   Formula  importance of a unit: the mean over its group's tensors of its norm there, each
 //            divided by the group's mean norm (channel_importance.h). The least important go until
-//            the target is met (channel_selection.h), in one step or in several with training
-//            between them (train/fine_tuning.h).
+//            the target is met (channel_selection.h, latency_search.h), in one step or in several
+//            with training between them (train/fine_tuning.h).
 //            Li et al. 2017, "Pruning Filters for Efficient ConvNets"; Fang et al. 2023, "DepGraph:
 //            Towards Any Structural Pruning".
 #include <fmt/format.h>
@@ -36,7 +36,7 @@ struct LayerLimitsOptions {
 };
 
 struct PruneChannelsOptions {
-  std::optional<double> ratio, macs, parameters;
+  std::optional<double> ratio, macs, parameters, latency;
   std::string criterion = "l2";
   std::string ranking = "group";
   std::string attention = "heads";
@@ -56,6 +56,7 @@ const std::map<std::string, ChannelCriterion> kCriteria = {
     {"activation_mean", ChannelCriterion::kActivationMean},
     {"apoz", ChannelCriterion::kApoz},
     {"taylor", ChannelCriterion::kTaylor},
+    {"fisher", ChannelCriterion::kFisher},
     {"random", ChannelCriterion::kRandom}};
 const std::map<std::string, ChannelRanking> kRankings = {
     {"group", ChannelRanking::kGroup},
@@ -100,7 +101,7 @@ Options<PruneChannelsOptions> prune_channels_options() {
   Options<T> options;
   options
       .add("ratio", &T::ratio,
-           "share of the channels that goes; 0.5 where neither this, macs nor parameters is given")
+           "share of the channels that goes; 0.5 where no other target is given")
       .at_least(0)
       .below(1);
   options.add("macs", &T::macs, "instead of ratio: share of the multiply-accumulates that is left")
@@ -111,15 +112,26 @@ Options<PruneChannelsOptions> prune_channels_options() {
       .above(0)
       .at_most(1);
   options
+      .add("latency", &T::latency,
+           "instead of ratio: share of the latency that is left, measured on this machine as "
+           "evaluation.latency says; seconds a measurement, and another machine or run gives "
+           "another "
+           "network")
+      .above(0)
+      .at_most(1);
+  options
       .add("criterion", &T::criterion,
            "what makes a channel important: norms of its weights, their distance to the other "
            "channels', the scale of its batch norm, its mean activation or share of activations "
-           "that are not zero, what the loss would change by without it, or chance")
+           "that are not zero, what the loss would change by without it to first order (taylor) or "
+           "to "
+           "second (fisher), or chance")
       .one_of(names_of(kCriteria));
   options
       .add("ranking", &T::ranking,
-           "channels are ranked within their group, over all groups, or over groups of the same "
-           "structure")
+           "channels are ranked within their group, over all groups (by how they compare with the "
+           "rest "
+           "of their group; a head counts as its channels), or over groups of the same structure")
       .one_of(names_of(kRankings));
   options
       .add("attention", &T::attention,
@@ -145,10 +157,12 @@ Options<PruneChannelsOptions> prune_channels_options() {
 }
 
 void check_options(const PruneChannelsOptions& o) {
-  if (o.ratio.has_value() + o.macs.has_value() + o.parameters.has_value() > 1) {
-    throw Error(ExitCode::kRecipe,
-                "prune_channels: found several of ratio, macs and parameters, expected one",
-                "keep the one that is the target");
+  if (o.ratio.has_value() + o.macs.has_value() + o.parameters.has_value() + o.latency.has_value() >
+      1) {
+    throw Error(
+        ExitCode::kRecipe,
+        "prune_channels: found several of ratio, macs, parameters and latency, expected one",
+        "keep the one that is the target");
   }
   check_steps("prune_channels", o.steps, o.fine_tuning);
 }
@@ -156,6 +170,7 @@ void check_options(const PruneChannelsOptions& o) {
 ChannelTarget target_of(const PruneChannelsOptions& o) {
   if (o.macs) return {ChannelTarget::Kind::kMacs, *o.macs};
   if (o.parameters) return {ChannelTarget::Kind::kParameters, *o.parameters};
+  if (o.latency) return {ChannelTarget::Kind::kLatency, *o.latency};
   return {ChannelTarget::Kind::kRatio, o.ratio.value_or(kDefaultRatio)};
 }
 
@@ -212,7 +227,8 @@ class PruneChannels : public Pass {
   PassResult run(Model& model, PassContext& context) override {
     PassResult result;
     result.details["layers"] = Json::array();
-    ChannelPruner pruner(pruning_, context.data, context.seed, context.progress);
+    ChannelPruner pruner(pruning_, context.data, context.seed, context.latency_share,
+                         context.progress);
     for (std::int64_t step = 1; step <= options_.steps; ++step) {
       const bool repairs = options_.repair && context.data && context.data->calibration;
       const std::optional<Model> before = repairs ? std::optional(model.clone()) : std::nullopt;
@@ -258,8 +274,13 @@ class PruneChannels : public Pass {
     counts["channels_after"] = channels_after;
     counts["parameters_after"] = static_cast<double>(removal.after.parameters);
     counts["macs_after"] = static_cast<double>(removal.after.macs);
+    if (removal.latency_share) counts["latency_share"] = *removal.latency_share;
     if (unknown > 0) counts["groups_ranked_by_l2"] = unknown;
     result.note = note(result);
+    if (removal.latency_share) {
+      result.note +=
+          fmt::format("; {:.1f} % of the latency, as measured", 100 * *removal.latency_share);
+    }
     if (!removal.is_met) result.note += "; the limits allow no less, so the target is not met";
   }
 
@@ -313,6 +334,7 @@ PassSpec prune_channels_pass() {
   spec.description.when = {{"criterion", "activation_mean", with_calibration},
                            {"criterion", "apoz", with_calibration},
                            {"criterion", "taylor", with_labels},
+                           {"criterion", "fisher", with_labels},
                            {"fine_tuning", nullptr, with_labels}};
   spec.make = [options](const Json& json) {
     return std::make_unique<PruneChannels>(options.bind(json));

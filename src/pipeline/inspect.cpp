@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "edgecompress/error.h"
@@ -116,11 +117,32 @@ const char* role_text(ChannelAxis::Role role) {
   }
 }
 
-/// Every group with its members as "tensor:dimension", then the layers that can't be pruned.
-std::string groups_text(const ChannelGroups& found) {
-  std::string text = "\n";
-  for (const ChannelGroup& group : found.groups) {
-    text += fmt::format("group {}: {} units of {}\n", group.name, group.units.size(),
+bool are_same(const ChannelGroup& a, const ChannelGroup& b) {
+  return a.name == b.name &&
+         std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
+                    [](const ChannelMember& one, const ChannelMember& other) {
+                      return one.tensor == other.tensor && one.dim == other.dim &&
+                             one.positions == other.positions;
+                    });
+}
+
+/// The groups that are others where attention loses width instead of heads.
+std::vector<ChannelGroup> width_groups(const Model& model, const ChannelGroups& by_heads) {
+  std::vector<ChannelGroup> others;
+  for (const ChannelGroup& group : find_channel_groups(model, AttentionUnit::kWidth).groups) {
+    const bool is_known =
+        std::any_of(by_heads.groups.begin(), by_heads.groups.end(),
+                    [&](const ChannelGroup& known) { return are_same(known, group); });
+    if (!is_known) others.push_back(group);
+  }
+  return others;
+}
+
+/// Every group with its members as "tensor:dimension".
+std::string groups_text(const std::vector<ChannelGroup>& groups, const std::string& title) {
+  std::string text;
+  for (const ChannelGroup& group : groups) {
+    text += fmt::format("{} {}: {} units of {}\n", title, group.name, group.units.size(),
                         channels_per_unit(group));
     for (const auto role : {ChannelAxis::Role::kProduces, ChannelAxis::Role::kFollows,
                             ChannelAxis::Role::kConsumes}) {
@@ -131,14 +153,12 @@ std::string groups_text(const ChannelGroups& found) {
       if (!members.empty()) text += fmt::format("  {}  {}\n", role_text(role), join(members, ", "));
     }
   }
-  for (const FixedLayer& layer : found.fixed)
-    text += fmt::format("left alone: {}: {}\n", layer.layer, layer.reason);
   return text;
 }
 
-Json json_of(const ChannelGroups& found) {
-  Json groups = Json::array(), left_alone = Json::array();
-  for (const ChannelGroup& group : found.groups) {
+Json json_of(const std::vector<ChannelGroup>& list) {
+  Json groups = Json::array();
+  for (const ChannelGroup& group : list) {
     Json members = Json::array();
     for (const ChannelMember& member : group.members) {
       members.push_back({{"tensor", member.tensor},
@@ -151,9 +171,24 @@ Json json_of(const ChannelGroups& found) {
                       {"channels_per_unit", channels_per_unit(group)},
                       {"members", std::move(members)}});
   }
-  for (const FixedLayer& layer : found.fixed)
+  return groups;
+}
+
+/// Appends the channel groups, then those of attention by width, then the layers that can't be
+/// pruned.
+void tell_groups(const Model& model, std::string& text, Json& json) {
+  const ChannelGroups found = find_channel_groups(model);
+  const std::vector<ChannelGroup> by_width = width_groups(model, found);
+  text += "\n" + groups_text(found.groups, "group");
+  text += groups_text(by_width, "with attention \"width\": group");
+  Json left_alone = Json::array();
+  for (const FixedLayer& layer : found.fixed) {
+    text += fmt::format("left alone: {}: {}\n", layer.layer, layer.reason);
     left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
-  return {{"groups", std::move(groups)}, {"left_alone", std::move(left_alone)}};
+  }
+  json["channel_groups"] = {{"groups", json_of(found.groups)},
+                            {"attention_width", json_of(by_width)},
+                            {"left_alone", std::move(left_alone)}};
 }
 
 const char* kind_text(Finding::Kind kind) {
@@ -192,11 +227,7 @@ Outcome inspect_command(const InspectRequest& request, Progress&) {
     json["findings"].push_back(
         {{"kind", kind_text(finding.kind)}, {"where", finding.where}, {"what", finding.what}});
   }
-  if (request.groups) {
-    const ChannelGroups found = find_channel_groups(model);
-    text += groups_text(found);
-    json["channel_groups"] = json_of(found);
-  }
+  if (request.groups) tell_groups(model, text, json);
   return {ExitCode::kDone, text, json.dump(2, ' ', false, Json::error_handler_t::replace)};
 }
 

@@ -141,6 +141,20 @@ Evaluation Measurer::measure_step(const std::filesystem::path& file, const Model
   return evaluation;
 }
 
+std::function<double(const Model&)> Measurer::latency_share(std::filesystem::path before,
+                                                            std::filesystem::path scratch) const {
+  if (inputs_.empty()) return {};
+  std::string form = before == original_ ? original_form_ : "";
+  return [this, before, scratch, form](const Model& model) mutable {
+    model.save(scratch);
+    const auto latencies = measure_latency({{"before", before, form}, {"pruned", scratch}}, inputs_,
+                                           spec_.latency, progress_);
+    std::filesystem::remove(scratch);
+    form = latencies.at(0).form;
+    return latencies.at(1).median_ms / latencies.at(0).median_ms;
+  };
+}
+
 std::function<Score(const Forward&)> Measurer::score_for_choices() const {
   const auto choices = data_.for_choices();
   if (!can_score(choices)) return {};

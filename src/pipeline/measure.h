@@ -35,6 +35,11 @@ class Measurer {
   Evaluation measure_original(const Model& model);
   Evaluation measure_step(const std::filesystem::path& file, const Model& model);
 
+  /// Measures a model's latency as a share of that of the file `before`, as measure_step() does;
+  /// the model is written to `scratch` meanwhile. Empty if the inputs are not known.
+  std::function<double(const Model&)> latency_share(std::filesystem::path before,
+                                                    std::filesystem::path scratch) const;
+
   /// The score on the set where choices are made; empty without labels.
   std::function<Score(const Forward&)> score_for_choices() const;
 

@@ -148,6 +148,8 @@ PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
   context.seed = derive_seed(recipe_.seed, fmt::format("step {} {}", index, step.pass));
   context.data = &preparation_.data;
   context.score = measurer_.score_for_choices();
+  context.latency_share = measurer_.latency_share(
+      best_file_, folder_ / fmt::format("{}_{}_measured.pt", index + 1, step.pass));
   context.load_teacher = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()
                               : Model::load(recipe_.locate(name), preparation_.inputs);

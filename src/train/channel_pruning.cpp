@@ -9,6 +9,7 @@
 
 #include "edgecompress/error.h"
 #include "model/torch_error.h"
+#include "train/latency_search.h"
 #include "train/measured_importance.h"
 
 namespace edgecompress {
@@ -68,8 +69,16 @@ bool ChannelRemoval::is_empty() const {
 }
 
 ChannelPruner::ChannelPruner(ChannelPruning pruning, const DataSets* data, std::uint64_t seed,
-                             Progress& progress)
-    : pruning_(std::move(pruning)), data_(data), seed_(seed), progress_(progress) {}
+                             std::function<double(const Model&)> latency_share, Progress& progress)
+    : pruning_(std::move(pruning)),
+      data_(data),
+      seed_(seed),
+      latency_share_(std::move(latency_share)),
+      progress_(progress) {
+  if (pruning_.target.kind != ChannelTarget::Kind::kLatency || latency_share_) return;
+  throw Error(ExitCode::kPass, "the target is a share of the latency, which can't be measured here",
+              "give the shapes of the model's inputs (model.inputs), or take `macs` as the target");
+}
 
 ChannelRemoval ChannelPruner::prune(Model& model, double way) {
   const at::NoGradGuard no_grad;
@@ -85,11 +94,10 @@ ChannelRemoval ChannelPruner::prune(Model& model, double way) {
     limits.push_back(removal.is_open.back() ? limits_of(group) : GroupLimits::closed());
   }
   const RemovalOrder order(removal.groups, importance.scores, pruning_.ranking, limits);
-  removal.removed = choose(order, costs, way);
+  choose(model, order, costs, way, removal);
   removal.is_known = std::move(importance.is_known);
   removal.before = costs.without(UnitChoice(removal.groups.groups.size()));
   removal.after = costs.without(removal.removed);
-  removal.is_met = is_met(removal.after, way);
   gone_ = pruning_.target.after(way);
   if (removal.is_empty()) return removal;
 
@@ -123,6 +131,8 @@ UnitImportance ChannelPruner::importance_of(const Model& model, const ChannelGro
         return activation_importance(model, groups, ActivationCriterion::kApoz, data_, progress_);
       case ChannelCriterion::kTaylor:
         return taylor_importance(model, groups, data_, seed_, progress_);
+      case ChannelCriterion::kFisher:
+        return fisher_importance(model, groups, data_, seed_, progress_);
       case ChannelCriterion::kRandom:
         break;
     }
@@ -169,22 +179,41 @@ bool ChannelPruner::is_met(const ChannelCost& left, double way) const {
     case ChannelTarget::Kind::kParameters:
       return within(left.parameters, at_first_.parameters);
     case ChannelTarget::Kind::kRatio:
+    case ChannelTarget::Kind::kLatency:
       break;
   }
   return true;
 }
 
 /// The shortest beginning of the order that meets the target; all of it if none does.
-UnitChoice ChannelPruner::choose(const RemovalOrder& order, const ChannelCosts& costs,
-                                 double way) const {
-  if (pruning_.target.kind == ChannelTarget::Kind::kRatio)
-    return order.first(order.due_at((pruning_.target.after(way) - gone_) / (1 - gone_)));
+void ChannelPruner::choose(const Model& model, const RemovalOrder& order, const ChannelCosts& costs,
+                           double way, ChannelRemoval& removal) const {
+  const double target = pruning_.target.after(way);
+  if (pruning_.target.kind == ChannelTarget::Kind::kLatency)
+    return choose_by_latency(model, order, target, removal);
+  if (pruning_.target.kind == ChannelTarget::Kind::kRatio) {
+    removal.removed = order.first(order.due_at((target - gone_) / (1 - gone_)));
+    return;
+  }
   std::int64_t too_few = -1, enough = order.units();
   while (enough - too_few > 1) {
     const std::int64_t middle = too_few + (enough - too_few) / 2;
     (is_met(costs.without(order.first(middle)), way) ? enough : too_few) = middle;
   }
-  return order.first(enough);
+  removal.removed = order.first(enough);
+  removal.is_met = is_met(costs.without(removal.removed), way);
+}
+
+void ChannelPruner::choose_by_latency(const Model& model, const RemovalOrder& order, double target,
+                                      ChannelRemoval& removal) const {
+  const LatencySearch found = search_latency(order.units(), target, [&](std::int64_t count) {
+    Model pruned = model.clone();
+    remove_channels(pruned, find_channel_groups(pruned, pruning_.unit), order.first(count));
+    return latency_share_(pruned);
+  });
+  removal.removed = order.first(found.count);
+  removal.latency_share = found.share;
+  removal.is_met = found.is_met;
 }
 
 }  // namespace edgecompress

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,7 +18,8 @@
 
 namespace edgecompress {
 
-/// What makes a channel important: channel_importance.h tells what each one measures.
+/// What makes a channel important: channel_importance.h and fisher_importance.h tell what each
+/// one measures.
 enum class ChannelCriterion {
   kL1,
   kL2,
@@ -26,14 +28,16 @@ enum class ChannelCriterion {
   kActivationMean,
   kApoz,
   kTaylor,
+  kFisher,
   kRandom
 };
 
 struct ChannelTarget {
   enum class Kind {
-    kRatio,      ///< share of the units that goes
-    kMacs,       ///< share of the multiply-accumulates that is left
-    kParameters  ///< share of the parameters that is left
+    kRatio,       ///< share of the units that goes
+    kMacs,        ///< share of the multiply-accumulates that is left
+    kParameters,  ///< share of the parameters that is left
+    kLatency      ///< share of the measured latency that is left
   };
   Kind kind = Kind::kRatio;
   double value = 0.5;
@@ -66,7 +70,8 @@ struct ChannelRemoval {
   std::vector<bool> is_known;  ///< the groups that the criterion tells something of
   UnitChoice removed;
   ChannelCost before, after;
-  bool is_met = true;  ///< false: the limits allow no less
+  std::optional<double> latency_share;  ///< that is left, where it is the target
+  bool is_met = true;                   ///< false: the limits allow no less
 
   bool is_empty() const;
 };
@@ -74,9 +79,10 @@ struct ChannelRemoval {
 /// Takes one model to the target. Shares and limits count from what the model was at first.
 class ChannelPruner {
  public:
-  /// `data` as the criterion needs it.
+  /// `data` as the criterion needs it. `latency_share` measures a network against what the model
+  /// was at first; without it a target of latency throws Error(kPass).
   ChannelPruner(ChannelPruning pruning, const DataSets* data, std::uint64_t seed,
-                Progress& progress);
+                std::function<double(const Model&)> latency_share, Progress& progress);
 
   /// Removes what brings the model `way` in (0, 1] of the way to the target; each call goes further
   /// than the one before. The result is checked against the network that masks the same channels.
@@ -88,12 +94,16 @@ class ChannelPruner {
   UnitImportance importance_of(const Model& model, const ChannelGroups& groups) const;
   bool is_open(const ChannelGroup& group) const;
   GroupLimits limits_of(const ChannelGroup& group) const;
-  UnitChoice choose(const RemovalOrder& order, const ChannelCosts& costs, double way) const;
+  void choose(const Model& model, const RemovalOrder& order, const ChannelCosts& costs, double way,
+              ChannelRemoval& removal) const;
+  void choose_by_latency(const Model& model, const RemovalOrder& order, double target,
+                         ChannelRemoval& removal) const;
   bool is_met(const ChannelCost& left, double way) const;
 
   ChannelPruning pruning_;
   const DataSets* data_;
   std::uint64_t seed_;
+  std::function<double(const Model&)> latency_share_;
   Progress& progress_;
   ChannelCost at_first_;
   std::map<std::string, std::int64_t> units_at_first_;  // by the group's name

@@ -4,19 +4,37 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "edgecompress/error.h"
+#include "model/fisher_importance.h"
 #include "train/losses.h"
 
 namespace edgecompress {
 namespace {
 
-constexpr std::int64_t kTaylorSamples = 1024;
+constexpr std::int64_t kLabelledSamples = 1024;
 
 void check_has_samples(const std::shared_ptr<const Dataset>& data, const std::string& name) {
   if (data && data->size() > 0) return;
   throw Error(ExitCode::kData, "importance of channels: the " + name + " set is empty",
               "give it some samples, or use a criterion of weights (\"l2\")");
+}
+
+/// Shows up to kLabelledSamples of the training set, in an order of `seed`.
+void for_labelled_batches(const DataSets* data, std::uint64_t seed, Progress& progress,
+                          const std::function<void(const Batch&)>& show) {
+  const auto set = data ? data->train : nullptr;
+  check_has_samples(set, "training");
+  const std::int64_t samples = std::min(set->size(), kLabelledSamples);
+  progress.begin("gradients", samples);
+  Loader loader(set, data->train_batch, seed);
+  std::int64_t seen = 0;
+  for (Batch batch; seen < samples && loader.next(batch); seen += batch.size) {
+    show(batch);
+    progress.advance(batch.size);
+  }
+  progress.end();
 }
 
 }  // namespace
@@ -40,27 +58,31 @@ UnitImportance activation_importance(const Model& model, const ChannelGroups& gr
 
 UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
                                  const DataSets* data, std::uint64_t seed, Progress& progress) {
-  const auto set = data ? data->train : nullptr;
-  check_has_samples(set, "training");
   const at::AutoGradMode with_gradients(true);
   const Model differentiated = model.clone();
   const auto parameters = differentiated.named_parameters();
   const LossFunction loss = target_loss({});
   TaylorImportance importance(groups);
-  const std::int64_t samples = std::min(set->size(), kTaylorSamples);
-  progress.begin("gradients", samples);
-  Loader loader(set, data->train_batch, derive_seed(seed, "taylor"));
-  std::int64_t seen = 0;
-  for (Batch batch; seen < samples && loader.next(batch); seen += batch.size) {
+  for_labelled_batches(data, derive_seed(seed, "taylor"), progress, [&](const Batch& batch) {
     for (auto [name, parameter] : parameters) {
       parameter.mutable_grad().reset();
       parameter.set_requires_grad(parameter.is_floating_point());
     }
     loss(differentiated.forward(batch.inputs), batch).backward();
     importance.observe(differentiated);
-    progress.advance(batch.size);
-  }
-  progress.end();
+  });
+  return importance.result();
+}
+
+UnitImportance fisher_importance(const Model& model, const ChannelGroups& groups,
+                                 const DataSets* data, std::uint64_t seed, Progress& progress) {
+  const LossFunction loss = target_loss({});
+  FisherImportance importance(model, groups);
+  for_labelled_batches(data, derive_seed(seed, "fisher"), progress, [&](const Batch& batch) {
+    importance.observe(batch.inputs, batch.size, [&](const std::vector<at::Tensor>& outputs) {
+      return loss(outputs, batch);
+    });
+  });
   return importance.result();
 }
 

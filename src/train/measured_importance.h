@@ -1,5 +1,5 @@
 // Importance of channels by criteria that data is run for; what they measure is told in
-// model/channel_importance.h.
+// model/channel_importance.h and model/fisher_importance.h.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,10 @@ UnitImportance activation_importance(const Model& model, const ChannelGroups& gr
 /// Over up to 1024 samples of the training set, in an order of `seed`, by the loss that its target
 /// asks for (losses.h). Throws Error(kData) without a set, Error(kPass) without a target.
 UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
+                                 const DataSets* data, std::uint64_t seed, Progress& progress);
+
+/// The same for FisherImportance.
+UnitImportance fisher_importance(const Model& model, const ChannelGroups& groups,
                                  const DataSets* data, std::uint64_t seed, Progress& progress);
 
 }  // namespace edgecompress

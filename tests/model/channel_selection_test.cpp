@@ -69,6 +69,18 @@ TEST(RemovalOrder, RanksGroupsOfOneStructureTogether) {
   EXPECT_EQ(choose(groups, scores, ChannelRanking::kIsomorphic, 0.25), (UnitChoice{{0}, {}, {0}}));
 }
 
+TEST(RemovalOrder, CountsAUnitByItsChannels) {
+  // Eight channels: four alone, then two units of two.
+  const auto groups = make_groups({make_group("a", 4), make_group("b", 2, 2)});
+  const UnitScores scores = {{0.1, 0.2, 0.3, 0.4}, {1, 1.5}};
+  const auto removed = [&](double ratio) {
+    return choose(groups, scores, ChannelRanking::kGlobal, ratio);
+  };
+  EXPECT_EQ(removed(0.5), (UnitChoice{{0, 1, 2}, {}}));  // the limits keep one of four
+  EXPECT_EQ(removed(0.62), (UnitChoice{{0, 1, 2}, {}}));
+  EXPECT_EQ(removed(0.63), (UnitChoice{{0, 1, 2}, {0}}));
+}
+
 TEST(RemovalOrder, BreaksTiesByGroupAndIndex) {
   const auto groups = make_groups({make_group("a", 3), make_group("b", 3)});
   const UnitScores scores = {{1, 1, 1}, {1, 1, 1}};

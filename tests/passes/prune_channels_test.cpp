@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "edgecompress/error.h"
 #include "model/channel_importance.h"
 #include "model/channel_selection.h"
@@ -13,6 +15,7 @@ namespace edgecompress {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TrainingBench;
 
 std::int64_t macs_of_model(const Model& model) {
@@ -162,6 +165,52 @@ TEST(PruneChannels, StopsAtTheFirstUnitThatMeetsTheParameters) {
   EXPECT_GT(parameters_of(bench.model), 780 / 2 - 29);
 }
 
+/// Latency as if it were the share of the MACs that is left.
+std::function<double(const Model&)> latency_by_macs(const Model& model, int& measurements) {
+  const auto whole = static_cast<double>(macs_of_model(model));
+  return [whole, &measurements](const Model& pruned) {
+    ++measurements;
+    return static_cast<double>(macs_of_model(pruned)) / whole;
+  };
+}
+
+TEST(PruneChannels, KeepsTheLargestNetworkThatMeetsTheLatency) {
+  for (const std::int64_t steps : {1, 3}) {
+    TrainingBench bench("mlp");
+    int measurements = 0;
+    bench.context.latency_share = latency_by_macs(bench.model, measurements);
+    const PassResult result = bench.run("prune_channels", {{"latency", 0.5}, {"steps", steps}});
+    const auto macs = static_cast<double>(macs_of_model(bench.model));
+    EXPECT_LE(macs, 736 / 2);
+    EXPECT_GT(macs, 736 / 2 - 28 - 0.01 * 736);
+    EXPECT_LE(measurements, 8 * steps);
+    EXPECT_DOUBLE_EQ(result.counts.at("latency_share"), macs / 736);
+    EXPECT_THAT(result.note, HasSubstr("% of the latency"));
+    EXPECT_THAT(result.note, Not(HasSubstr("not met")));
+  }
+}
+
+TEST(PruneChannels, SaysWhenTheLatencyIsNotMet) {
+  TrainingBench bench("mlp");
+  bench.context.latency_share = [](const Model&) { return 0.9; };
+  const PassResult result = bench.run("prune_channels", {{"latency", 0.5}, {"max_ratio", 0.25}});
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 18);
+  EXPECT_THAT(result.note, HasSubstr("90.0 % of the latency"));
+  EXPECT_THAT(result.note, HasSubstr("not met"));
+}
+
+TEST(PruneChannels, SaysThatLatencyCannotBeMeasured) {
+  TrainingBench bench("mlp");
+  try {
+    bench.run("prune_channels", {{"latency", 0.5}});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kPass);
+    EXPECT_THAT(error.what(), HasSubstr("latency"));
+    EXPECT_THAT(error.hint(), HasSubstr("macs"));
+  }
+}
+
 TEST(PruneChannels, SaysWhenTheLimitsAllowLessThanTheTarget) {
   TrainingBench bench("mlp");
   const PassResult result = bench.run("prune_channels", {{"macs", 0.1}, {"max_ratio", 0.25}});
@@ -290,7 +339,7 @@ TEST(PruneChannels, CountsHiddenUnitsOfRnns) {
 
 TEST(PruneChannels, RanksByEveryCriterion) {
   for (const char* criterion : {"l1", "l2", "geometric_median", "batch_norm_scale",
-                                "activation_mean", "apoz", "taylor", "random"}) {
+                                "activation_mean", "apoz", "taylor", "fisher", "random"}) {
     TrainingBench bench("cnn");
     bench.data.calibration = bench.data.validation;
     bench.data.calibration_batch = 32;

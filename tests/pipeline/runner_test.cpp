@@ -85,6 +85,17 @@ TEST(Runner, SameRecipeAndSeedGiveTheSameModel) {
   EXPECT_EQ(bench.read_text("out/model.pt"), bench.read_text("again/model.pt"));
 }
 
+TEST(Runner, MeasuresLatencyForAStepThatHasItAsTarget) {
+  Workbench bench;
+  bench.recipe["passes"] = {{{"pass", "prune_channels"}, {"latency", 0.9}}};
+  run_recipe(bench);
+  const json report = bench.read_json("out/report.json");
+  const json& step = report.at("steps").at(0);
+  EXPECT_EQ(step.at("state"), "kept") << step.at("note");
+  EXPECT_GT(step.at("counts").at("latency_share"), 0);
+  EXPECT_THAT(step.at("note").get<std::string>(), HasSubstr("% of the latency, as measured"));
+}
+
 TEST(Runner, StepThatMissesItsGateIsRolledBack) {
   Workbench bench;
   bench.recipe["passes"] = {

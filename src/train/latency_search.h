@@ -1,0 +1,22 @@
+// How much has to be removed from a network until it is as fast as asked: by measuring.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace edgecompress {
+
+struct LatencySearch {
+  std::int64_t count = 0;  ///< how many of the removals in order
+  double share = 1;        ///< of the latency that is left after them, as measured
+  bool is_met = true;      ///< false: not even all of them suffice
+};
+
+/// The smallest count in [0, most] that leaves at most the share `target` of the latency, by
+/// bisection: latency is taken to fall as more is removed. `share_without(count)` measures; it is
+/// asked at most 8 times, and no more once a share is within 1 % of the whole below the target,
+/// since the machine's noise is no smaller. What is returned was measured.
+LatencySearch search_latency(std::int64_t most, double target,
+                             const std::function<double(std::int64_t count)>& share_without);
+
+}  // namespace edgecompress
