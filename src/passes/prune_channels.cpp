@@ -16,6 +16,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 
 #include "edgecompress/error.h"
 #include "passes/pass.h"
@@ -209,8 +210,13 @@ Json layers_left_alone(const ChannelRemoval& removal) {
   Json left_alone = Json::array();
   for (const FixedLayer& layer : removal.groups.fixed)
     left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
+  std::set<std::string> at_fault;
+  for (const FixedLayer& layer : removal.at_fault) {
+    at_fault.insert(layer.layer);
+    left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
+  }
   for (std::size_t i = 0; i < removal.is_open.size(); ++i) {
-    if (removal.is_open[i]) continue;
+    if (removal.is_open[i] || at_fault.count(removal.groups.groups[i].name) > 0) continue;
     left_alone.push_back(
         {{"layer", removal.groups.groups[i].name}, {"reason", "the filters leave it out"}});
   }
@@ -230,13 +236,11 @@ class PruneChannels : public Pass {
     ChannelPruner pruner(pruning_, context.data, context.seed, context.latency_share,
                          context.progress);
     for (std::int64_t step = 1; step <= options_.steps; ++step) {
-      const bool repairs = options_.repair && context.data && context.data->calibration;
-      const std::optional<Model> before = repairs ? std::optional(model.clone()) : std::nullopt;
       const ChannelRemoval removal = pruner.prune(model, cubic_way(step, options_.steps));
       tell(removal, result);
-      if (before && !removal.is_empty()) {
-        tell(repair_channels(model, *before, removal.groups, removal.removed, *context.data,
-                             context.progress),
+      if (options_.repair && context.data && context.data->calibration && !removal.is_empty()) {
+        tell(repair_channels(model, *removal.original, removal.groups, removal.removed,
+                             *context.data, context.progress),
              result);
       }
       if (!options_.fine_tuning || step == options_.steps) continue;

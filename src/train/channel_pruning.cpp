@@ -29,8 +29,8 @@ bool any_accepted(const LayerFilter& filter, const std::vector<std::string>& lay
 }
 
 /// What pruning must keep: the outputs of the network in which nothing reads the removed channels.
-/// Throws Error(kPass) if they differ by more than 1e-3 of the largest.
-void check_against_masked(const Model& pruned, const Model& masked) {
+/// How they differ by more than 1e-3 of the largest, or "".
+std::string difference_from_masked(const Model& pruned, const Model& masked) {
   constexpr double kTolerance = 1e-3;
   const auto inputs = masked.example_inputs(0);
   const auto expected = masked.forward(inputs);
@@ -38,9 +38,7 @@ void check_against_masked(const Model& pruned, const Model& masked) {
   try {
     found = pruned.forward(inputs);
   } catch (const std::exception& error) {
-    throw Error(
-        ExitCode::kPass, "the pruned network does not run: " + torch_message(error),
-        "this is a bug in prune_channels; `exclude` the layer that is named, and report it");
+    return "the network does not run without them: " + torch_message(error);
   }
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (!expected[i].is_floating_point() || expected[i].numel() == 0) continue;
@@ -49,12 +47,26 @@ void check_against_masked(const Model& pruned, const Model& masked) {
     const double difference =
         same_shape ? (found[i] - expected[i]).abs().max().item<double>() : largest;
     if (same_shape && !(difference > kTolerance * largest)) continue;
-    throw Error(ExitCode::kPass,
-                fmt::format("output {} of the pruned network differs by {:.3g} (largest value "
-                            "{:.3g}) from that of the network without the same channels",
-                            i, difference, largest),
-                "this is a bug in prune_channels; find the layer with `exclude`, and report it");
+    return fmt::format(
+        "output {} of the network without them differs by {:.3g} (largest value {:.3g}) from that "
+        "of the network that doesn't read them",
+        i, difference, largest);
   }
+  return "";
+}
+
+/// Takes the units out of the model, whose groups these are. Says what is wrong with the result, or
+/// "".
+std::string remove_and_check(Model& model, const ChannelGroups& groups, AttentionUnit unit,
+                             const UnitChoice& removed) {
+  Model masked = model.clone();
+  mask_channels(masked, find_channel_groups(masked, unit), removed);
+  try {
+    remove_channels(model, groups, removed);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return difference_from_masked(model, masked);
 }
 
 }  // namespace
@@ -82,6 +94,22 @@ ChannelPruner::ChannelPruner(ChannelPruning pruning, const DataSets* data, std::
 
 ChannelRemoval ChannelPruner::prune(Model& model, double way) {
   const at::NoGradGuard no_grad;
+  for (;;) {
+    ChannelRemoval removal = choose_units(model, way);
+    removal.original = std::make_shared<const Model>(model.clone());
+    std::string fault;
+    if (!removal.is_empty())
+      fault = remove_and_check(model, removal.groups, pruning_.unit, removal.removed);
+    if (fault.empty()) {
+      gone_ = pruning_.target.after(way);
+      return removal;
+    }
+    model = removal.original->clone();
+    find_faults(model, removal.removed, fault);
+  }
+}
+
+ChannelRemoval ChannelPruner::choose_units(const Model& model, double way) {
   ChannelRemoval removal;
   removal.groups = find_channel_groups(model, pruning_.unit);
   const ChannelCosts costs(model, removal.groups);
@@ -98,14 +126,25 @@ ChannelRemoval ChannelPruner::prune(Model& model, double way) {
   removal.is_known = std::move(importance.is_known);
   removal.before = costs.without(UnitChoice(removal.groups.groups.size()));
   removal.after = costs.without(removal.removed);
-  gone_ = pruning_.target.after(way);
-  if (removal.is_empty()) return removal;
-
-  Model masked = model.clone();
-  mask_channels(masked, find_channel_groups(masked, pruning_.unit), removal.removed);
-  remove_channels(model, removal.groups, removal.removed);
-  check_against_masked(model, masked);
+  removal.at_fault = at_fault_;
   return removal;
+}
+
+void ChannelPruner::find_faults(const Model& model, const UnitChoice& removed,
+                                const std::string& fault) {
+  const std::size_t known = at_fault_.size();
+  for (std::size_t i = 0; i < removed.size(); ++i) {
+    if (removed[i].empty()) continue;
+    Model tried = model.clone();
+    const ChannelGroups groups = find_channel_groups(tried, pruning_.unit);
+    UnitChoice alone(removed.size());
+    alone[i] = removed[i];
+    const std::string own_fault = remove_and_check(tried, groups, pruning_.unit, alone);
+    if (!own_fault.empty()) at_fault_.push_back({groups.groups[i].name, own_fault});
+  }
+  if (at_fault_.size() > known) return;
+  throw Error(ExitCode::kPass, "the channels can't be removed together: " + fault,
+              "this is a bug in prune_channels; find the layer with `exclude`, and report it");
 }
 
 void ChannelPruner::note_beginning(const ChannelGroups& groups, const ChannelCosts& costs) {
@@ -151,7 +190,9 @@ UnitImportance ChannelPruner::importance_of(const Model& model, const ChannelGro
 
 bool ChannelPruner::is_open(const ChannelGroup& group) const {
   const auto layers = producing_layers(group);
-  return any_accepted(pruning_.included, layers) &&
+  return std::none_of(at_fault_.begin(), at_fault_.end(),
+                      [&](const FixedLayer& layer) { return layer.layer == group.name; }) &&
+         any_accepted(pruning_.included, layers) &&
          std::all_of(layers.begin(), layers.end(),
                      [&](const std::string& layer) { return pruning_.excluded.accepts(layer); });
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -65,9 +66,11 @@ struct ChannelPruning {
 };
 
 struct ChannelRemoval {
-  ChannelGroups groups;        ///< of the model as it was before
-  std::vector<bool> is_open;   ///< the groups that pass the filters
-  std::vector<bool> is_known;  ///< the groups that the criterion tells something of
+  std::shared_ptr<const Model> original;  ///< the model as it was before
+  ChannelGroups groups;                   ///< of that model
+  std::vector<bool> is_open;              ///< the groups that may lose units
+  std::vector<FixedLayer> at_fault;       ///< groups that had to be left alone, by name
+  std::vector<bool> is_known;             ///< the groups that the criterion tells something of
   UnitChoice removed;
   ChannelCost before, after;
   std::optional<double> latency_share;  ///< that is left, where it is the target
@@ -85,11 +88,14 @@ class ChannelPruner {
                 std::function<double(const Model&)> latency_share, Progress& progress);
 
   /// Removes what brings the model `way` in (0, 1] of the way to the target; each call goes further
-  /// than the one before. The result is checked against the network that masks the same channels.
-  /// Throws Error(kPass) if it differs, which leaves the model of no use.
+  /// than the one before. The result is checked against the network that masks the same channels;
+  /// groups by which it differs are left alone. Throws Error(kPass) if it isn't the fault of any
+  /// one.
   ChannelRemoval prune(Model& model, double way);
 
  private:
+  ChannelRemoval choose_units(const Model& model, double way);
+  void find_faults(const Model& model, const UnitChoice& removed, const std::string& fault);
   void note_beginning(const ChannelGroups& groups, const ChannelCosts& costs);
   UnitImportance importance_of(const Model& model, const ChannelGroups& groups) const;
   bool is_open(const ChannelGroup& group) const;
@@ -107,7 +113,8 @@ class ChannelPruner {
   Progress& progress_;
   ChannelCost at_first_;
   std::map<std::string, std::int64_t> units_at_first_;  // by the group's name
-  double gone_ = 0;                                     // share of the units that was asked to go
+  std::vector<FixedLayer> at_fault_;
+  double gone_ = 0;  // share of the units that was asked to go
 };
 
 }  // namespace edgecompress

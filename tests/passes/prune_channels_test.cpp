@@ -10,6 +10,7 @@
 #include "model/layers.h"
 #include "passes/training_bench.h"
 #include "support/temporary_folder.h"
+#include "support/text_network.h"
 
 namespace edgecompress {
 namespace {
@@ -280,6 +281,25 @@ TEST(PruneChannels, RepairsWhereThereIsCalibrationData) {
 TEST(PruneChannels, RejectsFineTuningBetweenTheStepsOfOne) {
   TrainingBench bench("mlp");
   EXPECT_THROW(bench.run("prune_channels", {{"fine_tuning", {{"epochs", 1}}}}), Error);
+}
+
+TEST(PruneChannels, LeavesAGroupAloneThatDoesNotGiveTheMaskedOutputs) {
+  // An output that is never the same twice: no removal can be shown to be right.
+  testing::TextNetwork network;
+  network.layers = {testing::linear("fc1", 6, 4), testing::linear("fc2", 3, 6)};
+  network.forward =
+      "def forward(self, x):\n"
+      "  y = self.fc2(torch.relu(self.fc1(x)))\n"
+      "  return y + torch.rand_like(y)\n";
+  network.inputs = {testing::float_input({2, 4})};
+  TrainingBench bench("mlp");
+  bench.model = testing::make_text_network(network);
+  const PassResult result = bench.run("prune_channels", {{"ratio", 0.5}});
+  EXPECT_FALSE(result.changed);
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 6);
+  EXPECT_EQ(result.details.at("left_alone").at(1).at("layer"), "fc1");
+  EXPECT_THAT(result.details.at("left_alone").at(1).at("reason").get<std::string>(),
+              HasSubstr("differs"));
 }
 
 TEST(PruneChannels, FollowsTheFilters) {
