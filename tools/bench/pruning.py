@@ -64,7 +64,7 @@ def channels(arguments):
 
 
 def recovery(arguments):
-    columns = ["repair", *(training["pass"] for training in TRAININGS)]
+    columns = ["repaired: right", *(training["pass"] for training in TRAININGS)]
     print_row("MACs", columns)
     print_row("---", ["---"] * len(columns))
     for macs in (0.7, 0.5):
