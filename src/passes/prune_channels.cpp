@@ -9,20 +9,24 @@
 //   Formula  importance of a unit: the mean over its group's tensors of its norm there, each
 //            divided by the group's mean norm (channel_importance.h). The least important go until
 //            the target is met (channel_selection.h, latency_search.h), in one step or in several
-//            with training between them (train/fine_tuning.h).
+//            with training between them (train/fine_tuning.h), or after training that makes them
+//            small first (train/sparsity_training.h).
 //            Li et al. 2017, "Pruning Filters for Efficient ConvNets"; Fang et al. 2023, "DepGraph:
 //            Towards Any Structural Pruning".
 #include <fmt/format.h>
 
+#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "edgecompress/error.h"
 #include "passes/pass.h"
+#include "train/block_removal.h"
 #include "train/channel_pruning.h"
 #include "train/channel_repair.h"
 #include "train/fine_tuning.h"
+#include "train/sparsity_training.h"
 #include "util/random.h"
 
 namespace edgecompress {
@@ -38,11 +42,13 @@ struct LayerLimitsOptions {
 
 struct PruneChannelsOptions {
   std::optional<double> ratio, macs, parameters, latency;
+  std::optional<double> depth;
   std::string criterion = "l2";
   std::string ranking = "group";
   std::string attention = "heads";
   SelectionLimits limits;
   std::vector<LayerLimitsOptions> layer_limits;
+  std::optional<SparsityTrainingOptions> sparsity_training;
   std::int64_t steps = 1;
   std::optional<FineTuningOptions> fine_tuning;
   bool repair = true;
@@ -102,7 +108,7 @@ Options<PruneChannelsOptions> prune_channels_options() {
   Options<T> options;
   options
       .add("ratio", &T::ratio,
-           "share of the channels that goes; 0.5 where no other target is given")
+           "share of the channels that goes; where no other target is given 0.5, or 0 with depth")
       .at_least(0)
       .below(1);
   options.add("macs", &T::macs, "instead of ratio: share of the multiply-accumulates that is left")
@@ -116,10 +122,14 @@ Options<PruneChannelsOptions> prune_channels_options() {
       .add("latency", &T::latency,
            "instead of ratio: share of the latency that is left, measured on this machine as "
            "evaluation.latency says; seconds a measurement, and another machine or run gives "
-           "another "
-           "network")
+           "another network")
       .above(0)
       .at_most(1);
+  options
+      .add("depth", &T::depth,
+           "residual blocks that go whole before any channel: below 1 a share of those that can "
+           "go, else their number; the ones that change least what passes through them")
+      .at_least(0);
   options
       .add("criterion", &T::criterion,
            "what makes a channel important: norms of its weights, their distance to the other "
@@ -141,6 +151,8 @@ Options<PruneChannelsOptions> prune_channels_options() {
   options.splice(&T::limits, limits_options());
   options.add("layer_limits", &T::layer_limits, layer_limits_options(),
               "other limits for groups with certain layers; the first entry that fits counts");
+  options.add("sparsity_training", &T::sparsity_training, sparsity_training_options(),
+              "before any channel goes: train with a pull on channels that makes them small");
   options
       .add("steps", &T::steps,
            "reach the target in so many steps, the first ones larger; each ranks anew")
@@ -165,6 +177,13 @@ void check_options(const PruneChannelsOptions& o) {
         "prune_channels: found several of ratio, macs, parameters and latency, expected one",
         "keep the one that is the target");
   }
+  if (o.depth && *o.depth >= 1 && *o.depth != std::floor(*o.depth)) {
+    throw Error(
+        ExitCode::kRecipe,
+        fmt::format("prune_channels: depth is {}, expected a share below 1 or a whole number",
+                    *o.depth),
+        "give 0.25 for a quarter of the residual blocks, or 2 for two of them");
+  }
   check_steps("prune_channels", o.steps, o.fine_tuning);
 }
 
@@ -172,7 +191,7 @@ ChannelTarget target_of(const PruneChannelsOptions& o) {
   if (o.macs) return {ChannelTarget::Kind::kMacs, *o.macs};
   if (o.parameters) return {ChannelTarget::Kind::kParameters, *o.parameters};
   if (o.latency) return {ChannelTarget::Kind::kLatency, *o.latency};
-  return {ChannelTarget::Kind::kRatio, o.ratio.value_or(kDefaultRatio)};
+  return {ChannelTarget::Kind::kRatio, o.ratio.value_or(o.depth ? 0 : kDefaultRatio)};
 }
 
 ChannelPruning pruning_of(const PruneChannelsOptions& o) {
@@ -235,13 +254,32 @@ class PruneChannels : public Pass {
     result.details["layers"] = Json::array();
     ChannelPruner pruner(pruning_, context.data, context.seed, context.latency_share,
                          context.progress);
+    const bool repairs = options_.repair && context.data && context.data->calibration;
+    std::optional<Model> whole;  // with the blocks that went, if their loss is to be repaired
+    if (options_.depth) {
+      pruner.begin(model);
+      if (repairs) whole = model.clone();
+      const BlockRemoval removal = remove_blocks(model, *options_.depth, pruning_.included,
+                                                 pruning_.excluded, context.data, context.progress);
+      if (removal.removed() == 0) whole.reset();
+      tell(removal, pruner.at_first(), result);
+    }
+    if (options_.sparsity_training) {
+      tell(train_to_sparsity(model, *options_.sparsity_training, pruner.plan(model, 1),
+                             "prune_channels", *context.data,
+                             derive_seed(context.seed, "sparsity training"), context.score,
+                             context.progress),
+           result);
+      whole.reset();
+    }
     for (std::int64_t step = 1; step <= options_.steps; ++step) {
       const ChannelRemoval removal = pruner.prune(model, cubic_way(step, options_.steps));
       tell(removal, result);
-      if (options_.repair && context.data && context.data->calibration && !removal.is_empty()) {
-        tell(repair_channels(model, *removal.original, removal.groups, removal.removed,
-                             *context.data, context.progress),
+      if (repairs && (whole || !removal.is_empty())) {
+        tell(repair_channels(model, whole ? *whole : *removal.original, removal.groups,
+                             removal.removed, *context.data, context.progress),
              result);
+        whole.reset();
       }
       if (!options_.fine_tuning || step == options_.steps) continue;
       const TrainResult trained =
@@ -288,6 +326,26 @@ class PruneChannels : public Pass {
     if (!removal.is_met) result.note += "; the limits allow no less, so the target is not met";
   }
 
+  static void tell(const BlockRemoval& removal, const ChannelCost& before, PassResult& result) {
+    result.changed = result.changed || removal.removed() > 0;
+    for (const BlockRemoval::Block& block : removal.blocks) {
+      result.details["residual_blocks"].push_back(
+          {{"block", block.name}, {"influence", block.influence}, {"removed", block.is_removed}});
+    }
+    result.details["influence_measured_on"] = removal.measured_on;
+    result.counts["blocks_before"] = static_cast<double>(removal.blocks.size());
+    result.counts["blocks_removed"] = static_cast<double>(removal.removed());
+    result.counts["parameters_before"] = static_cast<double>(before.parameters);
+    result.counts["macs_before"] = static_cast<double>(before.macs);
+  }
+
+  static void tell(const SparsityTraining& sparsity, PassResult& result) {
+    result.changed = result.changed || sparsity.training.best_epoch > 0;
+    Json& details = result.details["sparsity_training"] = sparsity.training.curves();
+    details["share_before"] = sparsity.share_before;
+    details["share_after"] = sparsity.share_after;
+  }
+
   static void tell(const ChannelRepair& repair, PassResult& result) {
     result.details["repair"].push_back({{"layers", repair.layers},
                                         {"batch_norms", repair.batch_norms},
@@ -299,10 +357,16 @@ class PruneChannels : public Pass {
   }
 
   static std::string note(const PassResult& result) {
+    const auto blocks = result.counts.find("blocks_before");
+    const std::string of_blocks =
+        blocks == result.counts.end()
+            ? ""
+            : fmt::format("{:.0f} of {:.0f} residual blocks removed; ",
+                          result.counts.at("blocks_removed"), blocks->second);
     if (!result.changed) {
       const Json& alone = result.details.at("left_alone");
       if (result.counts.at("groups") > 0)
-        return "the target asks for no channel, or the limits let none go";
+        return of_blocks + "the target asks for no channel, or the limits let none go";
       if (alone.empty()) return "the network has no layer with output channels";
       return fmt::format("no channel can be removed: {}: {}", alone[0]["layer"].get<std::string>(),
                          alone[0]["reason"].get<std::string>());
@@ -311,11 +375,11 @@ class PruneChannels : public Pass {
       const double before = result.counts.at(cost + "_before");
       return before > 0 ? 100 * result.counts.at(cost + "_after") / before : 100;
     };
-    return fmt::format(
-        "{:.0f} of {:.0f} channels left; {:.1f} % of the MACs, {:.1f} % of the "
-        "parameters",
-        result.counts.at("channels_after"), result.counts.at("channels_before"),
-        percent_left("macs"), percent_left("parameters"));
+    return of_blocks + fmt::format(
+                           "{:.0f} of {:.0f} channels left; {:.1f} % of the MACs, {:.1f} % of the "
+                           "parameters",
+                           result.counts.at("channels_after"), result.counts.at("channels_before"),
+                           percent_left("macs"), percent_left("parameters"));
   }
 
   PruneChannelsOptions options_;
@@ -328,7 +392,7 @@ PassSpec prune_channels_pass() {
   PassSpec spec;
   const auto options = prune_channels_options();
   spec.description.name = "prune_channels";
-  spec.description.summary = "Remove whole channels, heads and hidden units";
+  spec.description.summary = "Remove whole channels, heads, hidden units and residual blocks";
   spec.description.options = options.table();
   spec.description.needs.float_model = true;
   PassNeeds with_calibration = spec.description.needs;
@@ -339,6 +403,7 @@ PassSpec prune_channels_pass() {
                            {"criterion", "apoz", with_calibration},
                            {"criterion", "taylor", with_labels},
                            {"criterion", "fisher", with_labels},
+                           {"sparsity_training", nullptr, with_labels},
                            {"fine_tuning", nullptr, with_labels}};
   spec.make = [options](const Json& json) {
     return std::make_unique<PruneChannels>(options.bind(json));

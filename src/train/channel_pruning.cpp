@@ -92,10 +92,15 @@ ChannelPruner::ChannelPruner(ChannelPruning pruning, const DataSets* data, std::
               "give the shapes of the model's inputs (model.inputs), or take `macs` as the target");
 }
 
+void ChannelPruner::begin(const Model& model) {
+  const ChannelGroups groups = find_channel_groups(model, pruning_.unit);
+  note_beginning(groups, ChannelCosts(model, groups));
+}
+
 ChannelRemoval ChannelPruner::prune(Model& model, double way) {
   const at::NoGradGuard no_grad;
   for (;;) {
-    ChannelRemoval removal = choose_units(model, way);
+    ChannelRemoval removal = plan(model, way);
     removal.original = std::make_shared<const Model>(model.clone());
     std::string fault;
     if (!removal.is_empty())
@@ -109,7 +114,8 @@ ChannelRemoval ChannelPruner::prune(Model& model, double way) {
   }
 }
 
-ChannelRemoval ChannelPruner::choose_units(const Model& model, double way) {
+ChannelRemoval ChannelPruner::plan(const Model& model, double way) {
+  const at::NoGradGuard no_grad;
   ChannelRemoval removal;
   removal.groups = find_channel_groups(model, pruning_.unit);
   const ChannelCosts costs(model, removal.groups);

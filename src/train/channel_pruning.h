@@ -79,7 +79,7 @@ struct ChannelRemoval {
   bool is_empty() const;
 };
 
-/// Takes one model to the target. Shares and limits count from what the model was at first.
+/// Takes one model to the target.
 class ChannelPruner {
  public:
   /// `data` as the criterion needs it. `latency_share` measures a network against what the model
@@ -87,6 +87,12 @@ class ChannelPruner {
   ChannelPruner(ChannelPruning pruning, const DataSets* data, std::uint64_t seed,
                 std::function<double(const Model&)> latency_share, Progress& progress);
 
+  /// What shares and limits count from; if it is not called, the model of the first call below.
+  void begin(const Model& model);
+  const ChannelCost& at_first() const { return at_first_; }
+
+  /// What prune() would remove, unchecked; `original` is not set.
+  ChannelRemoval plan(const Model& model, double way);
   /// Removes what brings the model `way` in (0, 1] of the way to the target; each call goes further
   /// than the one before. The result is checked against the network that masks the same channels;
   /// groups by which it differs are left alone. Throws Error(kPass) if it isn't the fault of any
@@ -94,7 +100,6 @@ class ChannelPruner {
   ChannelRemoval prune(Model& model, double way);
 
  private:
-  ChannelRemoval choose_units(const Model& model, double way);
   void find_faults(const Model& model, const UnitChoice& removed, const std::string& fault);
   void note_beginning(const ChannelGroups& groups, const ChannelCosts& costs);
   UnitImportance importance_of(const Model& model, const ChannelGroups& groups) const;

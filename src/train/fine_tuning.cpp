@@ -4,9 +4,9 @@
 
 namespace edgecompress {
 
-Options<FineTuningOptions> fine_tuning_options() {
+Options<FineTuningOptions> fine_tuning_options(const TrainOptions& defaults) {
   Options<FineTuningOptions> options;
-  options.splice(&FineTuningOptions::train, train_options());
+  options.splice(&FineTuningOptions::train, train_options(defaults));
   options.splice(&FineTuningOptions::loss, loss_options());
   return options;
 }
@@ -25,10 +25,12 @@ double cubic_way(std::int64_t step, std::int64_t steps) {
 
 TrainResult fine_tune(Model& model, const FineTuningOptions& options, const std::string& pass,
                       const DataSets& data, std::uint64_t seed,
-                      const std::function<Score(const Forward&)>& score, Progress& progress) {
+                      const std::function<Score(const Forward&)>& score, Progress& progress,
+                      const Regularizer& regularize) {
   TrainTask task = make_task(pass, options.train, data, seed);
   task.loss = target_loss(options.loss);
   task.score = score;
+  task.regularize = regularize;
   for (const auto& [name, parameter] : model.named_parameters()) {
     if (parameter.is_floating_point()) task.parameters.push_back(name);
   }

@@ -17,7 +17,8 @@ struct FineTuningOptions {
   TrainOptions train;
   LossOptions loss;
 };
-Options<FineTuningOptions> fine_tuning_options();
+/// `defaults`: those of its training.
+Options<FineTuningOptions> fine_tuning_options(const TrainOptions& defaults = {});
 
 /// Throws Error(kRecipe) for fine-tuning between the steps of a single one.
 void check_steps(const std::string& pass, std::int64_t steps,
@@ -28,9 +29,11 @@ void check_steps(const std::string& pass, std::int64_t steps,
 /// compression"
 double cubic_way(std::int64_t step, std::int64_t steps);
 
-/// Trains every parameter for the loss that the data's target asks for. `score` may be empty.
+/// Trains every parameter for the loss that the data's target asks for. `score` and `regularize`
+/// may be empty.
 TrainResult fine_tune(Model& model, const FineTuningOptions& options, const std::string& pass,
                       const DataSets& data, std::uint64_t seed,
-                      const std::function<Score(const Forward&)>& score, Progress& progress);
+                      const std::function<Score(const Forward&)>& score, Progress& progress,
+                      const Regularizer& regularize = {});
 
 }  // namespace edgecompress

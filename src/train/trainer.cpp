@@ -223,6 +223,7 @@ class Training {
     if (!std::isfinite(value)) fail(value, epoch, lr);
     optimizer_.forget_gradients();
     loss.backward();
+    if (task_.regularize) task_.regularize(result_.steps, total_steps_);
     zeros_.mask_gradients();
     if (task_.options.clip_grad_norm > 0) {
       optimizer_.clip_gradients(task_.options.clip_grad_norm);

@@ -33,6 +33,10 @@ struct TrainOptions {
 /// To be spliced into a pass's options; `defaults` are the pass's own.
 Options<TrainOptions> train_options(const TrainOptions& defaults = {});
 
+/// Called between a step's backward pass and its update, with the steps done before it and the
+/// steps in all; may add to the gradients of the parameters. Empty: nothing is added.
+using Regularizer = std::function<void(std::int64_t step, std::int64_t steps)>;
+
 struct TrainTask {
   std::string name;                     ///< for messages and progress: "finetune"
   std::vector<std::string> parameters;  ///< dotted names; every other tensor stays as it is
@@ -41,6 +45,7 @@ struct TrainTask {
   std::shared_ptr<const Dataset> data;
   std::int64_t batch_size = 64;
   std::uint64_t seed = 0;  ///< of the order, the augmentation and dropout
+  Regularizer regularize;
   /// Where choices are made (patience, keep_best); empty: they are not made.
   std::function<Score(const Forward&)> score;
 

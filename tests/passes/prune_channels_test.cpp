@@ -378,6 +378,77 @@ TEST(PruneChannels, RanksByNormWhereThereIsNoBatchNorm) {
   EXPECT_TRUE(by_scale.model.tensor("fc1.weight").equal(by_norm.model.tensor("fc1.weight")));
 }
 
+TEST(PruneChannels, RemovesResidualBlocksAlone) {
+  TrainingBench bench("transformer");
+  const PassResult result = bench.run("prune_channels", {{"depth", 0.5}});
+  ASSERT_TRUE(result.changed) << result.note;
+  EXPECT_EQ(result.counts.at("blocks_before"), 2);
+  EXPECT_EQ(result.counts.at("blocks_removed"), 1);
+  const bool attention_went = !bench.model.has_attribute("qkv.weight");
+  EXPECT_NE(attention_went, !bench.model.has_attribute("fc1.weight"));
+  EXPECT_EQ(width_of(bench.model, "embed.weight"), 16);
+  EXPECT_EQ(result.counts.at("parameters_after"), parameters_of(bench.model));
+  EXPECT_GT(result.counts.at("parameters_before"), parameters_of(bench.model));
+  EXPECT_EQ(result.counts.at("macs_after"), macs_of_model(bench.model));
+  EXPECT_THAT(result.note, HasSubstr("1 of 2 residual blocks"));
+  EXPECT_THAT(result.details.at("influence_measured_on").get<std::string>(), HasSubstr("random"));
+  double least = 2, of_removed = 0;
+  for (const Json& block : result.details.at("residual_blocks")) {
+    least = std::min(least, block.at("influence").get<double>());
+    if (block.at("removed")) of_removed = block.at("influence");
+  }
+  EXPECT_EQ(of_removed, least);
+}
+
+TEST(PruneChannels, CountsATargetFromBeforeTheBlocksWent) {
+  TrainingBench bench("residual_cnn");
+  bench.data.calibration = bench.data.validation;
+  const auto whole = static_cast<double>(macs_of_model(bench.model));
+  const PassResult result = bench.run("prune_channels", {{"depth", 1}, {"macs", 0.3}});
+  EXPECT_FALSE(bench.model.has_attribute("conv1.weight"));
+  EXPECT_LT(width_of(bench.model, "stem.weight"), 8);
+  EXPECT_EQ(result.counts.at("macs_before"), whole);
+  EXPECT_LE(result.counts.at("macs_after"), 0.3 * whole);
+  EXPECT_THAT(result.details.at("influence_measured_on").get<std::string>(),
+              HasSubstr("128 calibration samples"));
+  EXPECT_EQ(result.details.at("repair").size(), 1U);
+}
+
+TEST(PruneChannels, LeavesBlocksThatTheFiltersExclude) {
+  TrainingBench bench("transformer");
+  const PassResult result = bench.run("prune_channels", {{"depth", 2}, {"exclude", {"^qkv$"}}});
+  EXPECT_EQ(result.counts.at("blocks_removed"), 1);
+  EXPECT_TRUE(bench.model.has_attribute("qkv.weight"));
+  EXPECT_FALSE(bench.model.has_attribute("fc1.weight"));
+}
+
+TEST(PruneChannels, ChangesNothingWhereNoBlockCanGo) {
+  TrainingBench bench("mlp");
+  const PassResult result = bench.run("prune_channels", {{"depth", 0.5}});
+  EXPECT_FALSE(result.changed);
+  EXPECT_EQ(result.counts.at("blocks_before"), 0);
+  EXPECT_EQ(width_of(bench.model, "fc1.weight"), 24);
+}
+
+TEST(PruneChannels, RejectsADepthThatIsNeitherAShareNorANumber) {
+  TrainingBench bench("transformer");
+  EXPECT_THROW(bench.run("prune_channels", {{"depth", 1.5}}), Error);
+}
+
+TEST(PruneChannels, TrainsForSparsityFirst) {
+  TrainingBench bench("cnn");
+  const PassResult result =
+      bench.run("prune_channels",
+                {{"ratio", 0.25},
+                 {"sparsity_training",
+                  {{"regularizer", "growing"}, {"epochs", 10}, {"optimizer", {{"lr", 0.02}}}}}});
+  EXPECT_EQ(width_of(bench.model, "conv1.weight"), 6);
+  const Json& training = result.details.at("sparsity_training");
+  EXPECT_EQ(training.at("losses").size(), 10U);
+  EXPECT_LT(training.at("share_after").get<double>(),
+            0.1 * training.at("share_before").get<double>());
+}
+
 TEST(PruneChannels, NeedsCalibrationDataForActivations) {
   TrainingBench bench("cnn");
   EXPECT_THROW(bench.run("prune_channels", {{"criterion", "apoz"}}), Error);

@@ -17,6 +17,11 @@ except ImportError as error:
 models = torchvision.models
 
 
+def convnext():
+    setting = models.convnext.CNBlockConfig
+    return models.ConvNeXt([setting(16, 32, 2), setting(32, None, 2)], stochastic_depth_prob=0.1, num_classes=10)
+
+
 class Recurrent(nn.Module):
     def __init__(self, kind):
         super().__init__()
@@ -36,6 +41,7 @@ NETWORKS = {
     "squeezenet1_1": (lambda: models.squeezenet1_1(num_classes=10), (2, 3, 64, 64)),
     "googlenet": (lambda: models.googlenet(num_classes=10, init_weights=False), (2, 3, 64, 64)),
     "vit": (lambda: models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=10), (2, 3, 32, 32)),
+    "convnext": (convnext, (2, 3, 32, 32)),
     "lstm": (lambda: Recurrent(nn.LSTM), (2, 9, 6)),
     "gru": (lambda: Recurrent(nn.GRU), (2, 9, 6)),
 }
