@@ -38,7 +38,8 @@ struct ChannelRepair {
   std::vector<std::string> notes;  ///< layers that can't be repaired, each with its reason
 };
 
-/// `model` is `original` without the units `removed` of `groups`, which are those of `original`.
+/// `model` is `original` without the units `removed` of `groups`, and perhaps without residual
+/// blocks, which `groups` then need not know.
 ///
 /// Both networks run over the calibration data (at most 512 samples, every fourth of them held out)
 /// side by side, from layer to layer: all samples stop where something is to be fitted, and go on

@@ -261,11 +261,15 @@ std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Mo
   std::map<std::string, PrunableWeight> all_before;
   for (const PrunableWeight& weight : find_prunable_weights(before, every))
     all_before.emplace(weight.weight, weight);
+  const auto all_after = find_prunable_weights(after, every);
+  // Where whole layers are gone, others see new inputs that lost no channel.
+  const bool is_shallower = all_after.size() < all_before.size();
   const auto intercepts = intercepts_of(after);
   std::vector<std::unique_ptr<RepairFit>> fits;
-  for (const PrunableWeight& weight : find_prunable_weights(after, every)) {
+  for (const PrunableWeight& weight : all_after) {
     const auto was = all_before.find(weight.weight);
-    if (!kept.is_consumer(weight.weight) || was == all_before.end()) continue;
+    const bool is_due = is_shallower || kept.is_consumer(weight.weight);
+    if (!is_due || was == all_before.end()) continue;
     const bool is_transposed = weight.kind == LayerKind::kConvTransposed;
     if (!weight.has_features() || (is_transposed && weight.groups > 1)) {
       notes.push_back(weight.layer + ": what its weights are multiplied with can't be told apart");

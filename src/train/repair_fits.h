@@ -48,7 +48,8 @@ class RepairFit {
   std::vector<at::Tensor> tensors;  ///< that apply() writes into
 };
 
-/// Reconstruction of layers that lost inputs, in execution order; `notes` tells which can't be.
+/// Reconstruction of layers that lost inputs, or of all where whole layers are gone, in execution
+/// order; `notes` tells which can't be.
 std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Model& after,
                                                    const KeptPositions& kept,
                                                    std::vector<std::string>& notes);
