@@ -28,8 +28,7 @@ std::vector<Expected> networks() {
        {layer + "0.ln_1", layer + "0.ln_2", layer + "1.ln_1", layer + "1.ln_2"}},
       {"convnext",
        {2, 3, 32, 32},
-       {"features.1.0", "features.1.1", "features.3.0", "features.3.1"}},
-      {"densenet121", {2, 3, 64, 64}, {}}};
+       {"features.1.0", "features.1.1", "features.3.0", "features.3.1"}}};
 }
 
 class ResidualBlocksTorchvision
