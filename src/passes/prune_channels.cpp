@@ -317,6 +317,8 @@ class PruneChannels : public Pass {
     counts["parameters_after"] = static_cast<double>(removal.after.parameters);
     counts["macs_after"] = static_cast<double>(removal.after.macs);
     if (removal.latency_share) counts["latency_share"] = *removal.latency_share;
+    for (const auto& [macs, share] : removal.latencies)
+      result.details["latencies"].push_back({{"macs", macs}, {"share", share}});
     if (unknown > 0) counts["groups_ranked_by_l2"] = unknown;
     result.note = note(result);
     if (removal.latency_share) {

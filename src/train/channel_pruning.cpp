@@ -237,7 +237,7 @@ void ChannelPruner::choose(const Model& model, const RemovalOrder& order, const 
                            double way, ChannelRemoval& removal) const {
   const double target = pruning_.target.after(way);
   if (pruning_.target.kind == ChannelTarget::Kind::kLatency)
-    return choose_by_latency(model, order, target, removal);
+    return choose_by_latency(model, order, costs, target, removal);
   if (pruning_.target.kind == ChannelTarget::Kind::kRatio) {
     removal.removed = order.first(order.due_at((target - gone_) / (1 - gone_)));
     return;
@@ -251,8 +251,15 @@ void ChannelPruner::choose(const Model& model, const RemovalOrder& order, const 
   removal.is_met = is_met(costs.without(removal.removed), way);
 }
 
-void ChannelPruner::choose_by_latency(const Model& model, const RemovalOrder& order, double target,
+void ChannelPruner::choose_by_latency(const Model& model, const RemovalOrder& order,
+                                      const ChannelCosts& costs, double target,
                                       ChannelRemoval& removal) const {
+  // A group at fault shows in the smallest network: prune() finds which it is, and chooses again.
+  removal.removed = order.first(order.units());
+  if (removal.is_empty()) return;
+  Model smallest = model.clone();
+  const ChannelGroups groups = find_channel_groups(smallest, pruning_.unit);
+  if (!remove_and_check(smallest, groups, pruning_.unit, removal.removed).empty()) return;
   const LatencySearch found = search_latency(order.units(), target, [&](std::int64_t count) {
     Model pruned = model.clone();
     remove_channels(pruned, find_channel_groups(pruned, pruning_.unit), order.first(count));
@@ -261,6 +268,9 @@ void ChannelPruner::choose_by_latency(const Model& model, const RemovalOrder& or
   removal.removed = order.first(found.count);
   removal.latency_share = found.share;
   removal.is_met = found.is_met;
+  for (const LatencyMeasurement& measured : found.measurements) {
+    removal.latencies.emplace_back(costs.without(order.first(measured.count)).macs, measured.share);
+  }
 }
 
 }  // namespace edgecompress

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
@@ -74,7 +75,9 @@ struct ChannelRemoval {
   UnitChoice removed;
   ChannelCost before, after;
   std::optional<double> latency_share;  ///< that is left, where it is the target
-  bool is_met = true;                   ///< false: the limits allow no less
+  /// What was measured on the way to it: MACs of a network, its share of the latency.
+  std::vector<std::pair<std::int64_t, double>> latencies;
+  bool is_met = true;  ///< false: the limits allow no less
 
   bool is_empty() const;
 };
@@ -107,8 +110,8 @@ class ChannelPruner {
   GroupLimits limits_of(const ChannelGroup& group) const;
   void choose(const Model& model, const RemovalOrder& order, const ChannelCosts& costs, double way,
               ChannelRemoval& removal) const;
-  void choose_by_latency(const Model& model, const RemovalOrder& order, double target,
-                         ChannelRemoval& removal) const;
+  void choose_by_latency(const Model& model, const RemovalOrder& order, const ChannelCosts& costs,
+                         double target, ChannelRemoval& removal) const;
   bool is_met(const ChannelCost& left, double way) const;
 
   ChannelPruning pruning_;

@@ -3,13 +3,20 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace edgecompress {
+
+struct LatencyMeasurement {
+  std::int64_t count = 0;  ///< of removals
+  double share = 1;        ///< of the latency that is left after them
+};
 
 struct LatencySearch {
   std::int64_t count = 0;  ///< how many of the removals in order
   double share = 1;        ///< of the latency that is left after them, as measured
   bool is_met = true;      ///< false: not even all of them suffice
+  std::vector<LatencyMeasurement> measurements;  ///< all that were made, in order
 };
 
 /// The smallest count in [0, most] that leaves at most the share `target` of the latency, by

@@ -185,6 +185,7 @@ TEST(PruneChannels, KeepsTheLargestNetworkThatMeetsTheLatency) {
     EXPECT_LE(macs, 736 / 2);
     EXPECT_GT(macs, 736 / 2 - 28 - 0.01 * 736);
     EXPECT_LE(measurements, 8 * steps);
+    EXPECT_EQ(result.details.at("latencies").size(), static_cast<std::size_t>(measurements));
     EXPECT_DOUBLE_EQ(result.counts.at("latency_share"), macs / 736);
     EXPECT_THAT(result.note, HasSubstr("% of the latency"));
     EXPECT_THAT(result.note, Not(HasSubstr("not met")));

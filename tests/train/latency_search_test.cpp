@@ -62,6 +62,7 @@ TEST(LatencySearch, ReturnsWhatWasMeasuredOfANoisyMachine) {
     const double share = (1 - static_cast<double>(count) / 100) * (++measurements % 2 ? 1 : 1.3);
     return told[static_cast<std::size_t>(count)] = share;
   });
+  EXPECT_EQ(found.measurements.size(), static_cast<std::size_t>(measurements));
   EXPECT_DOUBLE_EQ(found.share, told[static_cast<std::size_t>(found.count)]);
   EXPECT_EQ(found.is_met, found.share <= 0.5);
 }
