@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -72,6 +73,14 @@ bool stands_alone(const Module& module) {
   return true;
 }
 
+// Types are named in the archive's source text; submodules may be named by any text ("block1-0").
+std::string as_identifier(std::string name) {
+  for (char& letter : name) {
+    if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
+  }
+  return name;
+}
+
 class Cloner {
  public:
   Module clone(const Module& module) { return clone(module, ""); }
@@ -84,7 +93,7 @@ class Cloner {
       const auto& name = old_type.getAttributeName(i);
       const auto value = module._ivalue()->getSlot(i);
       if (is_module_type(old_type.getAttribute(i))) {
-        copy.register_module(name, clone(value.toModule(), path + "_" + name));
+        copy.register_module(name, clone(value.toModule(), path + "_" + as_identifier(name)));
       } else {
         copy.register_attribute(name, old_type.getAttribute(i), copy_value(value),
                                 old_type.is_parameter(i), old_type.is_buffer(i));

@@ -204,6 +204,22 @@ TEST(Model, SavesTheSameBytesHoweverOftenItWasCloned) {
   std::filesystem::remove(folder / "second.pt");
 }
 
+TEST(Model, SubmodulesMayBeNamedByAnyText) {
+  torch::jit::Module stage("Stage"), root("Net");
+  stage.register_parameter("weight", at::ones({4}), false);
+  root.register_module("block1-0", stage);
+  root.register_attribute("training", c10::BoolType::get(), false);
+  root.define("def forward(self, x):\n    return x * getattr(self, 'block1-0').weight\n");
+  const Model model = Model::from_module(root, {{{2, 4}, "float32", 2}});
+  const auto path = std::filesystem::path(::testing::TempDir()) / "dashed.pt";
+  model.clone().save(path);
+  const Model stored = Model::load(path, model.inputs());
+  std::filesystem::remove(path);
+  EXPECT_TRUE(stored.has_attribute("block1-0.weight"));
+  const auto inputs = model.example_inputs(2);
+  EXPECT_TRUE(equal(outputs(stored, inputs), outputs(model, inputs)));
+}
+
 TEST(Model, FailedSaveLeavesNoFile) {
   const auto model = tiny("mlp");
   const auto folder = std::filesystem::path(::testing::TempDir()) / "no_such_folder";
