@@ -8,11 +8,10 @@
 #include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
 
-#include <exception>
-#include <functional>
 #include <set>
 
 #include "model/canonical_steps.h"
+#include "model/canonical_trail.h"
 #include "model/canonical_witness.h"
 #include "model/layers.h"
 #include "util/text.h"
@@ -90,34 +89,9 @@ void tidy(std::shared_ptr<torch::jit::Graph> graph) {
 
 namespace {
 
-struct Step {
-  const char* name;  ///< as in "could not ..."
-  std::function<bool(Draft&)> take;
-  bool may_round;  ///< the last bits may change
-};
-
-/// Takes one step, or none of it if it fails or changes the outputs.
-bool take(const Step& step, Draft& draft, Witness& witness) {
-  const auto graph = draft.graph->copy();
-  const auto findings = draft.findings;
-  std::string complaint;
-  try {
-    if (!step.take(draft)) return false;
-    complaint = witness.complaint_about(draft, step.may_round);
-    if (complaint.empty()) return true;
-  } catch (const std::exception& error) {
-    complaint = error.what();
-    complaint = complaint.substr(0, complaint.find('\n'));
-  }
-  draft.graph = graph;
-  draft.findings = findings;
-  draft.not_canonical("forward", std::string("could not ") + step.name + ": " + complaint);
-  return false;
-}
-
 /// Deciding one condition uncovers others, unrolls loops, and makes writes private; so these go
 /// round until nothing changes.
-void straighten(Draft& draft, Witness& witness) {
+void straighten(Trail& trail, const Witness& witness) {
   const std::vector<Step> steps = {
       {"decide conditions", [&](Draft& d) { return decide_conditions(d, witness.batches()); },
        /*may_round=*/true},
@@ -128,20 +102,34 @@ void straighten(Draft& draft, Witness& witness) {
   bool changed = true;
   for (int round = 0; changed && round < kRounds; ++round) {
     changed = false;
-    for (const Step& step : steps) changed |= take(step, draft, witness);
+    for (const Step& step : steps) changed |= trail.take(step);
   }
 }
 
-void rewrite(Draft& draft, Witness& witness) {
-  take({"read shared tensors under one name", unify_shared_tensors, false}, draft, witness);
-  take({"read lists of weights as attributes", restore_weight_lists, false}, draft, witness);
-  take({"settle optional attributes", settle_optional_attributes, false}, draft, witness);
+void rewrite(Draft& draft, Trail& trail, const Witness& witness) {
+  trail.take({"freeze", [](Draft&) { return true; }, true});
+  trail.take({"read shared tensors under one name", unify_shared_tensors, false});
+  trail.take({"read lists of weights as attributes", restore_weight_lists, false});
+  trail.take({"settle optional attributes", settle_optional_attributes, false});
   tidy(draft.graph);
-  straighten(draft, witness);
-  take({"unify convolutions", unify_convolutions, false}, draft, witness);
-  take({"unify linear layers", unify_linears, true}, draft, witness);
-  take({"unify norms and activations", unify_norms_and_activations, true}, draft, witness);
-  take({"make the model trainable", restore_training, false}, draft, witness);
+  straighten(trail, witness);
+  trail.take({"unify convolutions", unify_convolutions, false});
+  trail.take({"unify linear layers", unify_linears, true});
+  trail.take({"unify norms and activations", unify_norms_and_activations, true});
+  trail.take({"make the model trainable", restore_training, false});
+}
+
+/// Almost always every step is right, which a few runs show; if not, each is looked at.
+void rewrite_soundly(Draft& draft, const Witness& witness) {
+  const auto graph = draft.graph->copy();
+  const auto findings = draft.findings;
+  Trail fast(draft, witness, Checks::kAtEnd);
+  rewrite(draft, fast, witness);
+  if (fast.is_sound()) return;
+  draft.graph = graph;
+  draft.findings = findings;
+  Trail careful(draft, witness, Checks::kEachStep);
+  rewrite(draft, careful, witness);
 }
 
 /// The draft's graph becomes the module's `forward`.
@@ -182,10 +170,9 @@ Canonical canonicalise(const torch::jit::Module& module, const std::vector<Input
   const at::AutoGradMode with_gradients(true);
   Draft draft = freeze_to_draft(module);
   name_other_methods(module, draft);
-  Witness witness(module, inputs);
+  const Witness witness(module, inputs);
   for (const std::string& limit : witness.limits()) draft.not_canonical("forward", limit);
-  take({"freeze", [](Draft&) { return true; }, true}, draft, witness);
-  rewrite(draft, witness);
+  rewrite_soundly(draft, witness);
   name_leftovers(draft);
   return {finish(draft), std::move(draft.findings)};
 }

@@ -4,6 +4,7 @@
 // every example batch, so the batch size stays free.
 #include <torch/csrc/jit/ir/constants.h>
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <unordered_map>
@@ -86,8 +87,13 @@ std::optional<std::int64_t> decidable(const std::unordered_map<const Node*, Seen
   return found->second.value;
 }
 
+/// A condition or trip count that is not known yet.
+bool is_open(const Node* node) {
+  const bool branches = node->kind() == c10::prim::If || node->kind() == c10::prim::Loop;
+  return branches && !constant_of(node->input(0));
+}
+
 bool decide_if(Draft& draft, Node* node, const Observed& observed, StaticValues& values) {
-  if (constant_of(node->input(0))) return false;
   const Dependence dependence = values.of_value(node->input(0));
   const auto value = decidable(observed.conditions, node, dependence);
   if (!value) return false;
@@ -100,7 +106,6 @@ bool decide_if(Draft& draft, Node* node, const Observed& observed, StaticValues&
 }
 
 bool decide_loop(Draft& draft, Node* node, const Observed& observed, StaticValues& values) {
-  if (constant_of(node->input(0))) return false;
   const Dependence dependence = values.of_value(node->input(0));
   const auto value = decidable(observed.trip_counts, node, dependence);
   if (!value) return false;
@@ -154,13 +159,15 @@ void unroll(torch::jit::Graph& graph, Node* loop, std::int64_t turns) {
 }  // namespace
 
 bool decide_conditions(Draft& draft, const ExampleBatches& batches) {
-  if (batches.empty()) return false;
+  const auto nodes = all_nodes(draft.graph->block());
+  if (batches.empty() || std::none_of(nodes.begin(), nodes.end(), is_open)) return false;
   const Observed observed = observe(draft, batches);
   StaticValues values(observed.data_shaped);
   bool changed = false;
-  for (Node* node : all_nodes(draft.graph->block())) {
-    if (node->kind() == c10::prim::If) changed |= decide_if(draft, node, observed, values);
-    if (node->kind() == c10::prim::Loop) changed |= decide_loop(draft, node, observed, values);
+  for (Node* node : nodes) {
+    if (!is_open(node)) continue;
+    changed |= node->kind() == c10::prim::If ? decide_if(draft, node, observed, values)
+                                             : decide_loop(draft, node, observed, values);
   }
   if (changed) tidy(draft.graph);
   return changed;

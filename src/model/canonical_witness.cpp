@@ -14,9 +14,7 @@ namespace {
 
 constexpr std::uint64_t kSeed = 0;
 
-enum class Agreement { kSame, kRounded, kDifferent };
-
-Agreement compare(const at::Tensor& a, const at::Tensor& b) {
+Agreement agreement_of(const at::Tensor& a, const at::Tensor& b) {
   if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type()) return Agreement::kDifferent;
   if (a.numel() == 0 || at::allclose(a, b, 0, 0, /*equal_nan=*/true)) return Agreement::kSame;
   if (!a.is_floating_point()) return Agreement::kDifferent;
@@ -26,10 +24,10 @@ Agreement compare(const at::Tensor& a, const at::Tensor& b) {
   return difference <= 1e-4 * scale ? Agreement::kRounded : Agreement::kDifferent;
 }
 
-Agreement compare(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+Agreement agreement_of(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
   if (a.size() != b.size()) return Agreement::kDifferent;
   Agreement worst = Agreement::kSame;
-  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, compare(a[i], b[i]));
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, agreement_of(a[i], b[i]));
   return worst;
 }
 
@@ -43,18 +41,19 @@ std::vector<at::Tensor> answer_of(const torch::jit::Module& module,
   return flatten_outputs(copy.forward(batch));
 }
 
-bool writes_state(const Draft& draft) {
-  const auto nodes = all_nodes(draft.graph->block());
+bool writes_state(torch::jit::Graph& graph) {
+  const auto nodes = all_nodes(graph.block());
   return std::any_of(nodes.begin(), nodes.end(), [](const torch::jit::Node* node) {
     return node->kind() == c10::prim::SetAttr;
   });
 }
 
-std::vector<at::Tensor> answer_of(const Draft& draft, const std::vector<c10::IValue>& batch) {
+std::vector<at::Tensor> answer_of(const torch::jit::Module& module, torch::jit::Graph& graph,
+                                  const std::vector<c10::IValue>& batch) {
   const at::NoGradGuard no_gradients;
-  const torch::jit::Module self = writes_state(draft) ? draft.module.deepcopy() : draft.module;
+  const torch::jit::Module self = writes_state(graph) ? module.deepcopy() : module;
   std::vector<at::Tensor> answer;
-  for (const c10::IValue& output : Interpreter(*draft.graph, self._ivalue()).run(batch)) {
+  for (const c10::IValue& output : Interpreter(graph, self._ivalue()).run(batch)) {
     for (const at::Tensor& tensor : flatten_outputs(output)) answer.push_back(tensor);
   }
   return answer;
@@ -78,7 +77,7 @@ Witness::Witness(const torch::jit::Module& module, const std::vector<InputSpec>&
     limits_.push_back("the batch size is fixed to " + std::to_string(batch_size) +
                       ": the model does not run at " + std::to_string(other_size));
   }
-  is_repeatable_ = compare(answer_of(module, batches_[0]), answers_[0]) == Agreement::kSame;
+  is_repeatable_ = agreement_of(answer_of(module, batches_[0]), original_[0]) == Agreement::kSame;
   if (!is_repeatable_) {
     limits_.push_back("the same input gives another output each time, so only shapes are compared");
   }
@@ -89,7 +88,7 @@ bool Witness::add_batch(const torch::jit::Module& module, const std::vector<Inpu
   try {
     std::vector<c10::IValue> batch;
     for (const auto& input : make_example_inputs(inputs, batch_size, kSeed)) batch.push_back(input);
-    answers_.push_back(answer_of(module, batch));
+    original_.push_back(answer_of(module, batch));
     batches_.push_back(std::move(batch));
     return true;
   } catch (const std::exception&) {
@@ -97,17 +96,18 @@ bool Witness::add_batch(const torch::jit::Module& module, const std::vector<Inpu
   }
 }
 
-std::string Witness::complaint_about(const Draft& draft, bool may_round) {
-  for (std::size_t i = 0; i < batches_.size(); ++i) {
-    std::vector<at::Tensor> answer = answer_of(draft, batches_[i]);
-    if (!is_repeatable_) continue;
-    const Agreement agreement = compare(answers_[i], answer);
-    if (agreement == Agreement::kDifferent || (agreement == Agreement::kRounded && !may_round)) {
-      return "the outputs would change";
-    }
-    answers_[i] = std::move(answer);
+Answers Witness::ask(const torch::jit::Module& module, torch::jit::Graph& graph) const {
+  Answers answers;
+  for (const auto& batch : batches_) answers.push_back(answer_of(module, graph, batch));
+  return answers;
+}
+
+Agreement Witness::compare(const Answers& a, const Answers& b) const {
+  Agreement worst = Agreement::kSame;
+  for (std::size_t i = 0; is_repeatable_ && i < batches_.size(); ++i) {
+    worst = std::max(worst, agreement_of(a[i], b[i]));
   }
-  return "";
+  return worst;
 }
 
 }  // namespace edgecompress::canonical

@@ -11,6 +11,15 @@
 
 namespace edgecompress::canonical {
 
+/// The outputs for each example batch.
+using Answers = std::vector<std::vector<at::Tensor>>;
+
+enum class Agreement {
+  kSame,     ///< bit for bit
+  kRounded,  ///< within 1e-4 of the largest value
+  kDifferent
+};
+
 class Witness {
  public:
   /// Runs the module as it was loaded, at the example's batch size and at another.
@@ -21,16 +30,18 @@ class Witness {
   /// What keeps it from seeing more ("the batch size is fixed").
   const std::vector<std::string>& limits() const { return limits_; }
 
-  /// "" if the draft answers as before, bit for bit unless `may_round`; else how it differs. An
-  /// answer that was rounded is what later drafts are compared with.
-  std::string complaint_about(const Draft& draft, bool may_round);
+  const Answers& original() const { return original_; }
+  /// Throws what running the graph throws.
+  Answers ask(const torch::jit::Module& module, torch::jit::Graph& graph) const;
+  /// Of a module that never answers twice alike nothing can be told: always kSame.
+  Agreement compare(const Answers& a, const Answers& b) const;
 
  private:
   bool add_batch(const torch::jit::Module& module, const std::vector<InputSpec>& inputs,
                  std::int64_t batch_size);
 
   ExampleBatches batches_;
-  std::vector<std::vector<at::Tensor>> answers_;
+  Answers original_;
   std::vector<std::string> limits_;
   bool is_repeatable_ = true;
 };
