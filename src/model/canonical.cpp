@@ -113,6 +113,7 @@ void rewrite(Draft& draft, Trail& trail, const Witness& witness) {
   trail.take({"settle optional attributes", settle_optional_attributes, false});
   tidy(draft.graph);
   straighten(trail, witness);
+  trail.take({"take fused attention apart", unfuse_attention, true});
   trail.take({"unify convolutions", unify_convolutions, false});
   trail.take({"unify linear layers", unify_linears, true});
   trail.take({"unify norms and activations", unify_norms_and_activations, true});

@@ -11,6 +11,7 @@
 //   native_batch_norm, cudnn_batch_norm,             batch_norm
 //     _native_batch_norm_legit*, _batch_norm_impl_index
 //   native_layer_norm                                layer_norm
+//   _native_multi_head_attention(x, x, x, ...)       linear, matmul, softmax
 //   relu6(x)                                         hardtanh(x, 0, 6)
 //   op_(x, ...)                                      op(x, ...)
 #pragma once

@@ -50,6 +50,7 @@ bool decide_conditions(Draft& draft, const ExampleBatches& batches);
 /// Loops of a known, small number of turns become straight lines.
 bool unroll_loops(Draft& draft);
 bool remove_mutation(Draft& draft);
+bool unfuse_attention(Draft& draft);
 bool unify_convolutions(Draft& draft);
 bool unify_linears(Draft& draft);
 bool unify_norms_and_activations(Draft& draft);

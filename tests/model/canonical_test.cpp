@@ -156,6 +156,27 @@ TEST(Canonical, KeepsAddmmThatScales) {
   FileCheck().check("aten::addmm")->run(model.graph());
 }
 
+TEST(Canonical, TakesFusedAttentionApart) {
+  Module module = root();
+  module.register_parameter("w_in", filled({12, 4}), false);
+  module.register_parameter("b_in", filled({12}), false);
+  module.register_parameter("w_out", filled({4, 4}), false);
+  module.register_parameter("b_out", filled({4}), false);
+  const Model model = from_text(module, R"(
+def forward(self, x):
+    y, _ = torch._native_multi_head_attention(
+        x, x, x, 4, 2, self.w_in, self.b_in, self.w_out, self.b_out, None, False)
+    return y)",
+                                {{2, 5, 4}});
+  FileCheck()
+      .check_count("aten::linear", 1)
+      ->check_count("aten::softmax", 1)
+      ->check_count("aten::linear", 1)
+      ->check_not("_native_multi_head_attention")
+      ->run(model.graph());
+  EXPECT_THAT(model.findings(), IsEmpty());
+}
+
 TEST(Canonical, SpellsRelu6AsHardtanh) {
   const Model model =
       from_text(root(), "def forward(self, x):\n  return torch.relu6(x * 9.)\n", {{2, 4}});
