@@ -193,22 +193,20 @@ bool is_in_container_read_after(const Value* value, const Node* node) {
   });
 }
 
-/// The write may be seen only through x itself and the op's own result.
-bool is_private(const Node* node, MemorySets& memory) {
-  const Value* target = node->input(0);
-  if (target->node()->owningBlock() != node->owningBlock()) return false;
-  if (!attribute_path(target).empty() || target->node()->kind() == c10::prim::Constant)
-    return false;
-  const std::vector<const Value*> members = memory.members(target);
+/// The write may be seen only through `owner` (the target, or what it is a slice of) and the op's
+/// own result.
+bool is_private(const Node* node, const Value* owner, MemorySets& memory) {
+  if (owner->node()->owningBlock() != node->owningBlock()) return false;
+  if (!attribute_path(owner).empty() || owner->node()->kind() == c10::prim::Constant) return false;
+  const std::vector<const Value*> members = memory.members(owner);
   return std::none_of(members.begin(), members.end(),
                       [&](const Value* member) {
                         const bool comes_from_result = member == node->output() ||
                                                        member->node()->isAfter(node) ||
                                                        encloses(member->node(), node);
-                        return member != target && !comes_from_result &&
-                               is_read_after(member, node);
+                        return member != owner && !comes_from_result && is_read_after(member, node);
                       }) &&
-         !is_in_container_read_after(target, node);
+         !is_in_container_read_after(owner, node);
 }
 
 /// The functional op on the same inputs, inserted before `node`; null if there is none.
@@ -290,15 +288,35 @@ bool spell_out_one_copy(Draft& draft) {
   return false;
 }
 
+/// Where the write goes into a slice: the tensor with the slice's new content in its place.
+Value* insert_scatter(torch::jit::Graph& graph, Node* slice, Node* written) {
+  const auto whole = slice->inputs();
+  Node* scatter =
+      graph.create(c10::Symbol::fromQualString("aten::slice_scatter"),
+                   {whole[0], written->output(), whole[1], whole[2], whole[3], whole[4]});
+  scatter->setSourceRange(written->sourceRange())->insertAfter(written);
+  scatter->output()->setType(whole[0]->type());
+  return scatter->output();
+}
+
+/// Before: v = x[a:b]; v.zero_(); z = f(x)
+/// After:  v = x[a:b]; y = slice_scatter(x, zero(v), 0, a, b); z = f(y)
 bool remove_one(Draft& draft) {
   MemorySets memory(draft.graph->block());
   for (Node* node : all_nodes(draft.graph->block())) {
-    if (!is_inplace(node) || !is_private(node, memory)) continue;
+    if (!is_inplace(node)) continue;
+    Value* target = node->input(0);
+    Node* slice = op_of(target->node()) == "aten::slice" ? target->node() : nullptr;
+    const bool is_own = is_private(node, target, memory);
+    if (!is_own && !(slice && is_private(node, slice->input(0), memory))) continue;
     Node* functional = insert_functional(*draft.graph, node);
     if (!functional) continue;
-    Value* target = node->input(0);
     node->output()->replaceAllUsesWith(functional->output());
     target->replaceAllUsesAfterNodeWith(functional, functional->output());
+    if (!is_own) {
+      Value* scattered = insert_scatter(*draft.graph, slice, functional);
+      slice->input(0)->replaceAllUsesAfterNodeWith(scattered->node(), scattered);
+    }
     node->destroy();
     return true;
   }

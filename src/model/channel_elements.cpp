@@ -23,7 +23,7 @@ const Follower::Rules& Follower::element_rules() {
              "expm1 logical_not nan_to_num sign add sub rsub mul div pow maximum minimum "
              "where lerp addcmul addcdiv masked_fill eq ne gt ge lt le logical_and "
              "logical_or __and__ __or__ floor_divide remainder fmod atan2 expand_as "
-             "true_divide",
+             "true_divide zero fill",
              &Follower::follow_pointwise);
     add_rule(rules,
              "mean sum amax amin max min var std norm linalg_vector_norm logsumexp prod any "

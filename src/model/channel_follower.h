@@ -60,6 +60,7 @@ class Follower {
 
   // Ops that only move data.
   void follow_movement(const RecordedStep& step);
+  void follow_slice_scatter(const RecordedStep& step);
   void follow_pad(const RecordedStep& step);
   void follow_index(const RecordedStep& step);
   void follow_index_select(const RecordedStep& step, const CellMap& map, std::int64_t dim);

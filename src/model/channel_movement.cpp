@@ -33,6 +33,7 @@ const Follower::Rules& Follower::movement_rules() {
              "unsafe_split pixel_shuffle pixel_unshuffle channel_shuffle tensor_split "
              "broadcast_to view_as numpy_T unfold unsafe_split_with_sizes hstack vstack flip",
              &Follower::follow_movement);
+    add_rule(rules, "slice_scatter", &Follower::follow_slice_scatter);
     add_rule(rules, "roll rot90", &Follower::follow_roll);
     add_rule(rules,
              "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
@@ -101,6 +102,20 @@ void Follower::follow_movement(const RecordedStep& step) {
   } else {
     sources_[node->output()] = std::move(moved_sources);
   }
+}
+
+/// What takes the place of a slice goes with what it replaces.
+void Follower::follow_slice_scatter(const RecordedStep& step) {
+  const Node* node = step.node;
+  if (step.inputs[5].toInt() != 1) return follow_unknown(step);
+  const CellMap map = map_of(node->input(0));
+  const auto replaced = map.expanded().slice(positive_dim(step.inputs[2].toInt(), map.sizes.size()),
+                                             step.inputs[3].toOptional<std::int64_t>(),
+                                             step.inputs[4].toOptional<std::int64_t>());
+  merge(fold(flow_.sets, replaced), map_of(node->input(1)), op_of(node));
+  const Source* source = source_of(node->input(0));
+  if (source != nullptr && source->is_attribute()) return set(node->output(), *source);
+  set_map(node->output(), {map.sizes, fold(flow_.sets, map.cells).cells});
 }
 
 /// A channel that changes its place among its like can't be taken out and keep the others' places.

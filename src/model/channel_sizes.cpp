@@ -200,7 +200,9 @@ class SizeRewriter {
     } else if (is({"index_select"})) {
       rewrite_index_select(node);
     } else if (is({"slice"})) {
-      rewrite_slice(node);
+      rewrite_slice(node, 1);
+    } else if (is({"slice_scatter"})) {
+      rewrite_slice(node, 2);
     } else if (is({"narrow"})) {
       rewrite_narrow(node);
     } else if (is({"pad", "constant_pad_nd"})) {
@@ -366,8 +368,9 @@ class SizeRewriter {
     return ShrunkDim{dim, std::move(stays)};
   }
 
-  void rewrite_slice(Node* node) {
-    const auto shrunk = shrunk_dim(node, 1);
+  /// `first`: of the arguments dimension, start, end, step.
+  void rewrite_slice(Node* node, std::size_t first) {
+    const auto shrunk = shrunk_dim(node, first);
     if (!shrunk) return;
     const std::vector<bool>& stays = shrunk->stays;
     const auto count = static_cast<std::int64_t>(stays.size());
@@ -376,15 +379,16 @@ class SizeRewriter {
       if (at < 0) at += count;
       return std::min(std::max<std::int64_t>(at, 0), count);
     };
-    const std::int64_t start = position(node->input(2), 0), end = position(node->input(3), count);
-    const std::int64_t step = before_.evaluate_int(node->input(4)).value_or(1);
+    const std::int64_t start = position(node->input(first + 1), 0),
+                       end = position(node->input(first + 2), count);
+    const std::int64_t step = before_.evaluate_int(node->input(first + 3)).value_or(1);
     if (step > 1) {
       Sizes picked;
       for (std::int64_t i = start; i < end; i += step) picked.push_back(i);
       return pick(node, *shrunk, picked);
     }
-    rewrite_int(node, 2, kept_before(stays, start));
-    if (end < count) rewrite_int(node, 3, kept_before(stays, end));
+    rewrite_int(node, first + 1, kept_before(stays, start));
+    if (end < count) rewrite_int(node, first + 2, kept_before(stays, end));
   }
 
   /// Instead of the node: those of the positions that stay.

@@ -196,6 +196,30 @@ TEST(Canonical, MakesInPlaceOperatorsFunctional) {
   EXPECT_THAT(model.findings(), IsEmpty());
 }
 
+TEST(Canonical, WritesIntoASliceBecomeATensorWithAnotherSlice) {
+  const Model model = from_text(root(),
+                                "def forward(self, x):\n"
+                                "  y = torch.clone(x)\n"
+                                "  y[:, 1:3].zero_()\n"
+                                "  y[0:1].mul_(2.)\n"
+                                "  return y\n",
+                                {{2, 4}});
+  FileCheck().check_count("aten::slice_scatter", 2)->check_not("_(")->run(model.graph());
+  EXPECT_THAT(model.findings(), IsEmpty());
+}
+
+TEST(Canonical, WritesIntoASliceThatIsReadAgainStay) {
+  const Model model = from_text(root(),
+                                "def forward(self, x):\n"
+                                "  y = torch.clone(x)\n"
+                                "  z = y[:, 1:3]\n"
+                                "  z.zero_()\n"
+                                "  return y[:, 0:2] + z\n",
+                                {{2, 4}});
+  FileCheck().check("aten::zero_")->run(model.graph());
+  EXPECT_THAT(findings_of(model, Finding::Kind::kNotCanonical), names("aten::zero_"));
+}
+
 TEST(Canonical, NamesWritesThatOthersSee) {
   const Model model = from_text(root(),
                                 "def forward(self, x):\n"

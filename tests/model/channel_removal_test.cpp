@@ -312,6 +312,15 @@ std::vector<Case> attentions() {
                         "  q = y[0]\n  k = y[1]\n  v = y[2]\n" +
                             attend + merge,
                         fused)},
+      {"AttentionWhoseKeysHaveNoBias",
+       around_attention("  bias = torch.clone(self.bias)\n"
+                        "  length = bias.numel() // 3\n"
+                        "  bias[length:2 * length].zero_()\n"
+                        "  y = torch.linear(x, self.weight, bias)\n"
+                        "  y = y.reshape([n, 6, 3, 2, 4]).permute([2, 0, 3, 1, 4])\n"
+                        "  q, k, v = torch.unbind(y, 0)\n" +
+                            attend + merge,
+                        {tensors({{"weight", {24, 8}}, {"bias", {24}}})})},
       {"AttentionOfAFusedProjectionAndChunk",
        around_attention("  q, k, v = torch.chunk(self.qkv(x), 3, -1)\n"
                         "  q = q.view([n, -1, 2, 4]).transpose(1, 2)\n"
