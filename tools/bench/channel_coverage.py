@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 """prune_channels on torchvision's 80 classification, 6 segmentation and 6 video networks, scripted and traced.
 
-usage: channel_coverage.py EDGECOMPRESS [--only REGEX] [--forms traced,scripted] [--ratio 0.5] [--results FILE]
+usage: channel_coverage.py ONE_PASS [--only REGEX] [--forms traced,scripted] [--ratio 0.5] [--results FILE]
 
-Each network (random weights, batch-norm statistics of a training batch) goes through a recipe of one step. The step
-compares what it made with the original whose same channels are masked; here the written file must load in stock
-PyTorch, give finite outputs, and the same at another batch size where the original could. One line a network is kept in
-the results file, JSON, as soon as it is known; a network that is there is skipped, unless it failed and --again is
-given. At the end all that is known is printed as a Markdown table.
+ONE_PASS is the binary that tools/bench/one_pass.cpp becomes. Each network (random weights, batch-norm statistics of a
+training batch) is loaded, pruned and saved. The pass compares what it made with the original whose same channels are
+masked; here the written file must load in stock PyTorch, give finite outputs, and the same at another batch size where
+the original could. One line a network is kept in the results file, JSON, as soon as it is known; a network that is
+there is skipped, unless it failed and --again is given. At the end all that is known is printed as a Markdown table.
 """
 import argparse
 import json
@@ -18,8 +18,6 @@ import re
 import subprocess
 import sys
 import tempfile
-
-import numpy
 
 os.environ["OMP_WAIT_POLICY"] = "passive"  # read when the library loads; inherited by edgecompress
 
@@ -138,51 +136,30 @@ def apart(function, *arguments):
     return answer
 
 
-def prune(binary, folder, model, shape, ratio):
-    """Runs the recipe; returns (what the report says, peak MiB, error)."""
-    sample = os.path.join(folder, "sample.npy")  # fidelity of one sample, which nobody reads, is enough
-    numpy.save(sample, numpy.random.default_rng(0).standard_normal(shape, dtype=numpy.float32))
-    recipe = {
-        "name": "coverage",
-        "threads": 1,
-        "model": {"path": model, "inputs": [{"shape": shape}]},
-        "data": {"test": {"source": "npy", "path": sample}},
-        "evaluation": {"latency": {"repeats": 1, "warm_up": 0}},
-        "passes": [{"pass": "prune_channels", "ratio": ratio}],
-    }
-    path, output = os.path.join(folder, "recipe.json"), os.path.join(folder, "out")
-    with open(path, "w") as file:
-        json.dump(recipe, file)
-    with open(os.path.join(folder, "log"), "w+") as log:
-        process = subprocess.Popen([binary, "--quiet", "run", path, "--output", output, "--overwrite"],
-                                   stdout=subprocess.DEVNULL, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        text = log.read().strip()
-    peak = usage.ru_maxrss // 1024
+def prune(binary, model, shape, ratio, output):
+    """Returns (what one_pass says, error)."""
+    options = json.dumps({"ratio": ratio})
+    process = subprocess.run([binary, model, "x".join(map(str, shape)), "prune_channels", options, output],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if process.returncode != 0:
-        return None, peak, f"exit code {process.returncode}: {text}"
-    with open(os.path.join(output, "report.json")) as file:
-        step = json.load(file)["steps"][0]
-    if not os.path.exists(os.path.join(output, "model.pt")):
-        return step, peak, f"no model was written: {text}"
-    return step, peak, None
+        return None, f"exit code {process.returncode}: {process.stderr.strip()}"
+    told = json.loads(process.stdout)
+    return told, None if told["changed"] else told["note"]
 
 
 def cover(binary, name, shape, form, ratio):
     row = {"name": name, "form": form, "shape": shape}
     with tempfile.TemporaryDirectory() as folder:
-        original = os.path.join(folder, "model.pt")
+        original, pruned = os.path.join(folder, "model.pt"), os.path.join(folder, "pruned.pt")
         _, error = apart(save, name, shape, form, original)
         if error:
             return {**row, "skipped": error}
-        step, row["peak_mib"], error = prune(binary, folder, original, shape, ratio)
-        if step:
-            row.update(seconds=step["seconds"], counts=step.get("counts", {}),
-                       left_alone=step.get("details", {}).get("left_alone", []))
+        told, error = prune(binary, original, shape, ratio, pruned)
+        if told:
+            row.update({key: told[key] for key in ("load_seconds", "seconds", "save_seconds", "peak_mib", "counts")},
+                       left_alone=told["details"].get("left_alone", []))
         if not error:
-            row["batches"], error = apart(check, original, os.path.join(folder, "out", "model.pt"), shape)
+            row["batches"], error = apart(check, original, pruned, shape)
         if error:
             row["error"] = error
     return row
@@ -204,19 +181,19 @@ def left_alone(row):
 
 
 def print_table(rows):
-    print("| network | form | GMACs | M parameters | s | peak MiB | groups | left alone | batch sizes |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| network | form | GMACs | M parameters | load s | prune s | peak MiB | groups | left alone | batch sizes |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
         begin = f"| {row['name']} | {row['form']} |"
         if "skipped" in row:
             continue
         if "error" in row:
-            print(f"{begin} FAILED: {short(row['error'])} |||||||")
+            print(f"{begin} FAILED: {short(row['error'])} ||||||||")
             continue
         counts = row["counts"]
         ratio = [f"{counts[of + '_before'] / unit:.2f} → {counts[of + '_after'] / unit:.2f}"
                  for of, unit in (("macs", 1e9), ("parameters", 1e6))]
-        print(f"{begin} {ratio[0]} | {ratio[1]} | {row['seconds']:.1f} | {row['peak_mib']} | "
+        print(f"{begin} {ratio[0]} | {ratio[1]} | {row['load_seconds']:.1f} | {row['seconds']:.1f} | {row['peak_mib']} | "
               f"{counts['groups']:.0f} | {short(left_alone(row))} | {row['batches']} |")
     done = [row for row in rows if "skipped" not in row]
     print(f"\n{sum('error' not in row for row in done)} of {len(done)} files pass; "
@@ -226,7 +203,7 @@ def print_table(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("edgecompress")
+    parser.add_argument("one_pass")
     parser.add_argument("--only", default="", help="regular expression of names")
     parser.add_argument("--forms", default="traced,scripted")
     parser.add_argument("--ratio", type=float, default=0.5)
@@ -247,7 +224,7 @@ def main():
             known = rows.get((name, form))
             if known and not (arguments.again and "error" in known):
                 continue
-            row = cover(os.path.abspath(arguments.edgecompress), name, shape, form, arguments.ratio)
+            row = cover(os.path.abspath(arguments.one_pass), name, shape, form, arguments.ratio)
             rows[name, form] = row
             with open(arguments.results, "a") as file:
                 file.write(json.dumps(row) + "\n")

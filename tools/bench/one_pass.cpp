@@ -1,0 +1,79 @@
+// One pass on one network, without what a run evaluates around it: what the pass itself costs.
+//   one_pass MODEL SHAPE PASS OPTIONS OUTPUT        one_pass net.pt 1x3x224x224 prune_channels
+//   '{"ratio": 0.5}' out.pt
+// Prints one JSON object: seconds of loading, of the pass and of saving, peak memory, and what the
+// pass says.
+#include <chrono>
+#include <cstdio>
+#include <exception>
+
+#include "edgecompress/error.h"
+#include "eval/size.h"
+#include "model/runtime.h"
+#include "passes/registry.h"
+#include "util/text.h"
+
+namespace edgecompress {
+namespace {
+
+class Stopwatch {
+ public:
+  double lap_seconds() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> lap = now - last_;
+    last_ = now;
+    return lap.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+InputSpec input_of(const std::string& shape) {
+  InputSpec input;
+  for (const std::string& size : split(shape, 'x')) input.shape.push_back(std::stoll(size));
+  return input;
+}
+
+Json run(const std::string& path, const std::string& shape, const std::string& pass,
+         const std::string& options, const std::string& output) {
+  initialise_runtime();
+  set_threads(1);
+  Stopwatch watch;
+  Model model = Model::load(path, {input_of(shape)});
+  Json told = {{"load_seconds", watch.lap_seconds()}};
+  const PassSpec& spec = find_pass(pass);
+  Progress progress;
+  PassContext context{progress};
+  const PassResult result =
+      spec.make(spec.description.options.resolve(Json::parse(options), ""))->run(model, context);
+  told["seconds"] = watch.lap_seconds();
+  model.save(output);
+  told["save_seconds"] = watch.lap_seconds();
+  told["peak_mib"] = peak_memory_bytes() >> 20;
+  told["changed"] = result.changed;
+  told["note"] = result.note;
+  told["counts"] = result.counts;
+  told["details"] = result.details;
+  return told;
+}
+
+}  // namespace
+}  // namespace edgecompress
+
+int main(int count, char** arguments) {
+  if (count != 6) {
+    std::fputs("usage: one_pass MODEL SHAPE PASS OPTIONS OUTPUT\n", stderr);
+    return 2;
+  }
+  try {
+    std::puts(
+        edgecompress::run(arguments[1], arguments[2], arguments[3], arguments[4], arguments[5])
+            .dump()
+            .c_str());
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
