@@ -100,6 +100,12 @@ if(EDGECOMPRESS_PYTHON)
                        LABELS torch)
 endif()
 
+# What benchmarks time: one pass without the evaluations of a run.
+add_executable(one_pass EXCLUDE_FROM_ALL tools/bench/one_pass.cpp)
+target_include_directories(one_pass PRIVATE src)
+target_link_libraries(one_pass PRIVATE edgecompress edgecompress_core edgecompress_flags edgecompress_torch fmt::fmt
+                      nlohmann_json::nlohmann_json)
+
 # Somebody else's CMake project, built against an install tree.
 set(consumer_flags "${CMAKE_CXX_FLAGS}")
 if(EDGECOMPRESS_SANITIZE)

@@ -6,8 +6,9 @@ usage: channel_coverage.py ONE_PASS [--only REGEX] [--forms traced,scripted] [--
 ONE_PASS is the binary that tools/bench/one_pass.cpp becomes. Each network (random weights, batch-norm statistics of a
 training batch) is loaded, pruned and saved. The pass compares what it made with the original whose same channels are
 masked; here the written file must load in stock PyTorch, give finite outputs, and the same at another batch size where
-the original could. One line a network is kept in the results file, JSON, as soon as it is known; a network that is
-there is skipped, unless it failed and --again is given. At the end all that is known is printed as a Markdown table.
+the original could. Seconds are the CPU's, on one thread. One line a network is kept in the results file, JSON, as soon
+as it is known; a network that is there is skipped, unless it failed and --again is given. At the end all that is known
+is printed as a Markdown table.
 """
 import argparse
 import json
@@ -120,7 +121,7 @@ def guarded(queue, function, arguments):
 
 def apart(function, *arguments):
     """In a process of its own, whose memory goes with it. Returns (result, error)."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # PyTorch is imported, but has run nothing here
     queue = context.Queue()
     process = context.Process(target=guarded, args=(queue, function, arguments))
     process.start()
