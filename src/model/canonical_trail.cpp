@@ -8,12 +8,11 @@ namespace edgecompress::canonical {
 
 Trail::Trail(Draft& draft, const Witness& witness, Checks checks)
     : draft_(draft), witness_(witness), checks_(checks) {
-  milestones_.push_back({nullptr, false, witness.original()});
+  milestones_.push_back({draft.graph->copy(), false, witness.original()});
 }
 
 bool Trail::take(const Step& step) {
   const std::size_t next = milestones_.size();
-  const auto graph = draft_.graph->copy();
   const auto findings = draft_.findings;
   std::string complaint;
   try {
@@ -26,7 +25,7 @@ bool Trail::take(const Step& step) {
     complaint = complaint.substr(0, complaint.find('\n'));
   }
   milestones_.resize(next);
-  draft_.graph = graph;
+  draft_.graph = milestones_.back().graph->copy();
   draft_.findings = findings;
   draft_.not_canonical("forward", std::string("could not ") + step.name + ": " + complaint);
   return false;

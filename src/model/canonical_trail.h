@@ -52,7 +52,7 @@ class Trail {
   Draft& draft_;
   const Witness& witness_;
   Checks checks_;
-  std::vector<Milestone> milestones_;  ///< from the network as it was loaded, which has no graph
+  std::vector<Milestone> milestones_;  ///< the first answers as the network that was loaded
 };
 
 }  // namespace edgecompress::canonical
