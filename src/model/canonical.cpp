@@ -96,6 +96,7 @@ void straighten(Trail& trail, const Witness& witness) {
       {"decide conditions", [&](Draft& d) { return decide_conditions(d, witness.batches()); },
        /*may_round=*/true},
       {"unroll loops", unroll_loops, false},
+      {"read what dictionaries hold", follow_dictionaries, false},
       {"make in-place operators functional", remove_mutation, false},
   };
   constexpr int kRounds = 16;

@@ -49,6 +49,7 @@ bool settle_optional_attributes(Draft& draft);
 bool decide_conditions(Draft& draft, const ExampleBatches& batches);
 /// Loops of a known, small number of turns become straight lines.
 bool unroll_loops(Draft& draft);
+bool follow_dictionaries(Draft& draft);
 bool remove_mutation(Draft& draft);
 bool unfuse_attention(Draft& draft);
 bool unify_convolutions(Draft& draft);

@@ -165,6 +165,7 @@ bool Follower::follow_container(const RecordedStep& step) {
     }
     return true;
   }
+  if (node->outputs().empty()) fix_inputs(step, op_of(node) + " keeps it");
   // Numbers, lists of numbers, conditions.
   return std::none_of(node->outputs().begin(), node->outputs().end(), is_tensor_container);
 }

@@ -220,6 +220,31 @@ TEST(Canonical, WritesIntoASliceThatIsReadAgainStay) {
   EXPECT_THAT(findings_of(model, Finding::Kind::kNotCanonical), names("aten::zero_"));
 }
 
+TEST(Canonical, ReadsWhatDictionariesHold) {
+  const Model model = from_text(root(),
+                                "def forward(self, x):\n"
+                                "  d = {'low': x}\n"
+                                "  y = x * 2.\n"
+                                "  d['high'] = y\n"
+                                "  z = d['low'] + d['high']\n"
+                                "  d['low'] = z\n"
+                                "  return d\n",
+                                {{2, 4}});
+  FileCheck().check_not("_set_item")->check_not("__getitem__")->run(model.graph());
+  EXPECT_THAT(model.findings(), IsEmpty());
+}
+
+TEST(Canonical, LeavesDictionariesThatAreWrittenAfterTheyWereGivenAway) {
+  const Model model = from_text(root(),
+                                "def forward(self, x):\n"
+                                "  d = {'low': x}\n"
+                                "  both = [d, d]\n"
+                                "  d['low'] = x * 2.\n"
+                                "  return both[0]['low']\n",
+                                {{2, 4}});
+  FileCheck().check("_set_item")->run(model.graph());
+}
+
 TEST(Canonical, NamesWritesThatOthersSee) {
   const Model model = from_text(root(),
                                 "def forward(self, x):\n"

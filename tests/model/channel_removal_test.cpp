@@ -96,6 +96,13 @@ std::vector<Case> joins_and_parts() {
       {"SplitAttention", between("  x = self.grouped(x).view([n, 2, 4, 4, 4])\n"
                                  "  gate = torch.softmax(x, 1)\n  x = torch.sum(x * gate, [1])\n",
                                  {conv("grouped", {8, 8, 3, 2})}, 4)},
+      {"DictionaryOfFeatures", between("  d = {'low': x}\n  d['high'] = self.conv(x)\n"
+                                       "  x = torch.cat([d['high'], d['low']], 1)\n",
+                                       {conv("conv", {5, 8})}, 13)},
+      {"DictionaryThatIsGivenAway",
+       between("  d = {'low': x}\n  kept = [d]\n  d['high'] = self.conv(x)\n"
+               "  x = self.conv2(kept[0]['high'])\n",
+               {conv("conv", {5, 8}), conv("conv2", {6, 5})}, 6)},
       {"Where",
        between("  y = self.conv(x)\n  x = torch.where(x > 0, x, y)\n", {conv("conv", {8, 8})}, 8)},
   };
