@@ -181,25 +181,34 @@ def left_alone(row):
                      for reason, layers in by_reason.items())
 
 
+def cells(row):
+    """What hangs on the form too, and what should not."""
+    if "error" in row:
+        return [], [f"FAILED: {short(row['error'])}", "", "", "", ""]
+    counts = row["counts"]
+    left = [f"{counts[of + '_before'] / unit:.2f} → {counts[of + '_after'] / unit:.2f}"
+            for of, unit in (("macs", 1e9), ("parameters", 1e6))]
+    return ([f"{row['load_seconds']:.1f}", f"{row['seconds']:.1f}", str(row["peak_mib"])],
+            [*left, f"{counts['groups']:.0f}", short(left_alone(row)), row["batches"]])
+
+
 def print_table(rows):
-    print("| network | form | GMACs | M parameters | load s | prune s | peak MiB | groups | left alone | batch sizes |")
+    """One line a network; two where its forms differ in more than time and memory."""
+    print("| network | form | GMACs | M parameters | groups | left alone | batch sizes | load s | prune s | peak MiB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        begin = f"| {row['name']} | {row['form']} |"
-        if "skipped" in row:
-            continue
-        if "error" in row:
-            print(f"{begin} FAILED: {short(row['error'])} ||||||||")
-            continue
-        counts = row["counts"]
-        ratio = [f"{counts[of + '_before'] / unit:.2f} → {counts[of + '_after'] / unit:.2f}"
-                 for of, unit in (("macs", 1e9), ("parameters", 1e6))]
-        print(f"{begin} {ratio[0]} | {ratio[1]} | {row['load_seconds']:.1f} | {row['seconds']:.1f} | {row['peak_mib']} | "
-              f"{counts['groups']:.0f} | {short(left_alone(row))} | {row['batches']} |")
     done = [row for row in rows if "skipped" not in row]
+    for name in dict.fromkeys(row["name"] for row in done):
+        lines = {}
+        for row in done:
+            if row["name"] == name:
+                costs, rest = cells(row)
+                lines.setdefault(tuple(rest), []).append((row["form"], costs))
+        for rest, forms in lines.items():
+            costs = [" / ".join(column) for column in zip(*(costs for _, costs in forms))] or ["", "", ""]
+            print(f"| {name} | {', '.join(form for form, _ in forms)} | {' | '.join(rest)} | {' | '.join(costs)} |")
     print(f"\n{sum('error' not in row for row in done)} of {len(done)} files pass; "
           f"{len(rows) - len(done)} networks can't be written in a form: "
-          + ", ".join(f"{row['name']} {row['form']}" for row in rows if "skipped" in row))
+          + ", ".join(f"{row['name']} {row['form']}: {short(row['skipped'])}" for row in rows if "skipped" in row))
 
 
 def main():
