@@ -155,8 +155,8 @@ class Planner {
 class Frame {
  public:
   Frame(std::size_t slot_count, const std::vector<std::pair<std::size_t, IValue>>& constants,
-        const NodeObserver& observer)
-      : values_(slot_count), observer_(observer) {
+        const NodeObserver& observer, const NodeStandIn& stand_in)
+      : values_(slot_count), observer_(observer), stand_in_(stand_in) {
     for (const auto& [slot, value] : constants) values_[slot] = value;
   }
 
@@ -165,7 +165,7 @@ class Frame {
 
   void run_block(const BlockPlan& block) {
     for (const auto& step : block.steps) {
-      if (observer_) {
+      if (observer_ || stand_in_) {
         run_observed(step);
       } else {
         run_step(step);
@@ -218,10 +218,15 @@ class Frame {
  private:
   void run_observed(const Step& step) {
     // Kept here as the step may be the last that reads them.
-    std::vector<IValue> inputs = gather(step.inputs);
-    run_step(step);
-    const std::vector<IValue> outputs = gather(step.outputs);
-    observer_(*step.node, inputs, outputs);
+    const std::vector<IValue> inputs = gather(step.inputs);
+    std::optional<IValue> output;
+    if (stand_in_) output = stand_in_(*step.node, inputs);
+    if (output) {
+      set(step.outputs.at(0), *std::move(output));
+    } else {
+      run_step(step);
+    }
+    if (observer_) observer_(*step.node, inputs, gather(step.outputs));
   }
 
   void run_if(const Step& step) {
@@ -274,6 +279,7 @@ class Frame {
   std::vector<IValue> values_;
   Stack stack_;
   const NodeObserver& observer_;
+  const NodeStandIn& stand_in_;
 };
 
 }  // namespace interpreter
@@ -306,8 +312,9 @@ Interpreter::Interpreter(const Graph& graph, IValue self) : plan_(std::make_uniq
 Interpreter::~Interpreter() = default;
 
 std::vector<IValue> Interpreter::run(const std::vector<IValue>& inputs,
-                                     const NodeObserver& observer) const {
-  interpreter::Frame frame(plan_->slot_count, plan_->constants, observer);
+                                     const NodeObserver& observer,
+                                     const NodeStandIn& stand_in) const {
+  interpreter::Frame frame(plan_->slot_count, plan_->constants, observer, stand_in);
   plan_->set_inputs(frame, inputs);
   frame.run_block(plan_->block);
   std::vector<IValue> outputs;
@@ -325,9 +332,10 @@ struct PausedRun::State {
 
 PausedRun::PausedRun(const Interpreter& interpreter, const std::vector<IValue>& inputs) {
   static const NodeObserver kNobody;
+  static const NodeStandIn kNothing;
   const Interpreter::Plan& plan = *interpreter.plan_;
   state_ = std::make_unique<State>(
-      State{plan, interpreter::Frame(plan.slot_count, plan.constants, kNobody)});
+      State{plan, interpreter::Frame(plan.slot_count, plan.constants, kNobody, kNothing)});
   plan.set_inputs(state_->frame, inputs);
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -21,6 +22,11 @@ using NodeObserver =
     std::function<void(const torch::jit::Node& node, c10::ArrayRef<c10::IValue> inputs,
                        c10::ArrayRef<c10::IValue> outputs)>;
 
+/// Asked before each node but prim::Constant; what it returns is taken for the node's only output,
+/// and the node does not run.
+using NodeStandIn = std::function<std::optional<c10::IValue>(const torch::jit::Node& node,
+                                                             c10::ArrayRef<c10::IValue> inputs)>;
+
 class Interpreter {
  public:
   /// The model and its graph must outlive the interpreter and not be edited meanwhile. Operators
@@ -32,7 +38,8 @@ class Interpreter {
 
   /// Inputs without `self`; outputs as the graph returns them. Runs under the caller's grad mode.
   std::vector<c10::IValue> run(const std::vector<c10::IValue>& inputs,
-                               const NodeObserver& observer = {}) const;
+                               const NodeObserver& observer = {},
+                               const NodeStandIn& stand_in = {}) const;
 
  private:
   friend class PausedRun;

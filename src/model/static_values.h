@@ -20,6 +20,8 @@ class StaticValues {
   explicit StaticValues(std::unordered_set<const torch::jit::Node*> data_shaped)
       : data_shaped_(std::move(data_shaped)) {}
 
+  /// What the value holds is the same in every run.
+  void take_as_known(const torch::jit::Value* value) { known_[0][value] = {}; }
   /// Of a number, bool, list, ... as a whole; of a tensor: of its numbers.
   Dependence of_value(const torch::jit::Value* value) { return of(value, /*is_metadata=*/false); }
   /// Of a tensor's rank, sizes, dtype, device and None-ness.
