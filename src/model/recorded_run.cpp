@@ -79,20 +79,20 @@ std::optional<Sizes> sizes_of_output(const torch::jit::Node& node, c10::ArrayRef
   return {};
 }
 
-using Values = std::unordered_set<const torch::jit::Value*>;
+using ValueSet = std::unordered_set<const torch::jit::Value*>;
 
-bool is_static(const torch::jit::Value* value, const Values& statics) {
+bool is_static(const torch::jit::Value* value, const ValueSet& statics) {
   return value->node()->kind() == c10::prim::Constant || statics.count(value) > 0 ||
          value == value->owningGraph()->inputs()[0];
 }
 
-bool is_static(const torch::jit::Node& node, const Values& statics) {
+bool is_static(const torch::jit::Node& node, const ValueSet& statics) {
   return node.blocks().empty() &&
          std::all_of(node.inputs().begin(), node.inputs().end(),
                      [&](const auto* value) { return is_static(value, statics); });
 }
 
-void find_statics(const torch::jit::Block* block, Values& statics) {
+void find_statics(const torch::jit::Block* block, ValueSet& statics) {
   for (const auto* node : block->nodes()) {
     for (const auto* nested : node->blocks()) find_statics(nested, statics);
     if (is_static(*node, statics)) statics.insert(node->outputs().begin(), node->outputs().end());
@@ -100,7 +100,7 @@ void find_statics(const torch::jit::Block* block, Values& statics) {
 }
 
 /// Whether every size is the same whatever the numbers in the activations.
-bool has_static_sizes(const torch::jit::Graph& graph, const Values& statics) {
+bool has_static_sizes(const torch::jit::Graph& graph, const ValueSet& statics) {
   canonical::StaticValues values({});
   for (const auto* node : graph.nodes()) {
     if (!node->blocks().empty() || node->kind() == c10::prim::SetAttr) return false;

@@ -16,7 +16,7 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::int64_t kMostSamples = 512;
+constexpr std::int64_t kMostRepairSamples = 512;
 constexpr std::int64_t kFewestToHoldOut = 8;
 constexpr std::int64_t kMostInBatch = 32;
 
@@ -96,7 +96,7 @@ class Repair {
       throw Error(ExitCode::kData, "repair: there are no calibration samples",
                   "give the recipe a data.calibration");
     }
-    const std::int64_t count = std::min(all->size(), kMostSamples);
+    const std::int64_t count = std::min(all->size(), kMostRepairSamples);
     std::vector<std::int64_t> fitted, held_out;
     for (std::int64_t i = 0; i < count; ++i) {
       const bool is_held_out = count >= kFewestToHoldOut && i % 4 == 3;

@@ -20,7 +20,7 @@ constexpr double kRidge = 0.8;
 // Positions that a layer is fitted to: so many for each column, and no fewer than that.
 constexpr double kPositionsPerColumn = 16, kFewestPositions = 16384;
 constexpr std::int64_t kMostFloats = std::int64_t{1} << 25;      // of a layer's sums
-constexpr std::int64_t kUnfoldedFloats = std::int64_t{1} << 24;  // unfolded at a time
+constexpr std::int64_t kUnfoldedAtOnce = std::int64_t{1} << 24;  // unfolded at a time
 
 void add_to(at::Tensor& sum, const at::Tensor& part) {
   if (!sum.defined()) sum = at::zeros(part.sizes(), at::kDouble);
@@ -131,7 +131,7 @@ class LayerFit : public RepairFit {
       return input_features(weight_, *after, input.to(at::kFloat)).index_select(2, positions);
     const std::int64_t samples = input.size(0), of_sample = all / samples;
     const std::int64_t floats = of_sample * weight_.groups * weight_.columns();
-    const std::int64_t part = std::max<std::int64_t>(kUnfoldedFloats / floats, 1);
+    const std::int64_t part = std::max<std::int64_t>(kUnfoldedAtOnce / floats, 1);
     std::vector<at::Tensor> parts;
     for (std::int64_t first = 0; first < samples; first += part) {
       const std::int64_t last = std::min(first + part, samples);
