@@ -135,10 +135,13 @@ bool follow_dictionary(Graph& graph, Node* made) {
 }  // namespace
 
 bool follow_dictionaries(Draft& draft) {
-  bool changed = false;
+  // Following one destroys the nodes that use it, but no other dictionary.
+  std::vector<Node*> dictionaries;
   for (Node* node : all_nodes(draft.graph->block())) {
-    if (node->kind() == c10::prim::DictConstruct) changed |= follow_dictionary(*draft.graph, node);
+    if (node->kind() == c10::prim::DictConstruct) dictionaries.push_back(node);
   }
+  bool changed = false;
+  for (Node* made : dictionaries) changed |= follow_dictionary(*draft.graph, made);
   return changed;
 }
 

@@ -119,10 +119,10 @@ class Repair {
     Sweep sweep(before_, after_, fitted_, batch_size_, live_bytes_);
     progress_.begin("repair", static_cast<std::int64_t>(fits.size()));
     for (const auto& fit : fits) {
+      progress_.advance();
       if (!sweep.show(*fit)) continue;
       for (const at::Tensor& tensor : fit->tensors) saved.emplace_back(tensor, tensor.clone());
       applied += fit->apply();
-      progress_.advance();
     }
     progress_.end();
     const double error = measure();

@@ -68,7 +68,9 @@ UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups
       parameter.mutable_grad().reset();
       parameter.set_requires_grad(parameter.is_floating_point());
     }
-    loss(differentiated.forward(batch.inputs), batch).backward();
+    const at::Tensor value = loss(differentiated.forward(batch.inputs), batch);
+    if (!value.requires_grad()) return;  // no parameter reaches it: there is nothing to tell
+    value.backward();
     importance.observe(differentiated);
   });
   return importance.result();

@@ -200,23 +200,6 @@ class BatchNormFit : public RepairFit {
   ChannelStatistics before_, after_;
 };
 
-/// By the name of the weight.
-std::map<std::string, Intercept> intercepts_of(const Model& model) {
-  std::map<std::string, Intercept> intercepts;
-  for (const Layer& layer : find_layers(model)) {
-    if (!layer.weight) continue;
-    if (layer.bias) {
-      intercepts[*layer.weight] = {model.tensor(*layer.bias), 1, true};
-      continue;
-    }
-    const auto& uses = layer.node->output(0)->uses();
-    if (uses.size() != 1 || op_of(uses[0].user) != "aten::batch_norm") continue;
-    const std::string mean = attribute_path(uses[0].user->input(3));
-    if (!mean.empty()) intercepts[*layer.weight] = {model.tensor(mean), -1, false};
-  }
-  return intercepts;
-}
-
 /// By the name of the running mean.
 std::vector<std::pair<std::string, const Node*>> batch_norms_of(const Model& model) {
   std::vector<std::pair<std::string, const Node*>> norms;
@@ -227,6 +210,25 @@ std::vector<std::pair<std::string, const Node*>> batch_norms_of(const Model& mod
       norms.emplace_back(mean, layer.node);
   }
   return norms;
+}
+
+/// By the name of the weight.
+std::map<std::string, Intercept> intercepts_of(const Model& model) {
+  std::map<std::string, Intercept> intercepts;
+  std::map<std::string, int> uses_of_mean;
+  for (const auto& [mean, node] : batch_norms_of(model)) ++uses_of_mean[mean];
+  for (const Layer& layer : find_layers(model)) {
+    if (!layer.weight) continue;
+    if (layer.bias) {
+      intercepts[*layer.weight] = {model.tensor(*layer.bias), 1, true};
+      continue;
+    }
+    const auto& uses = layer.node->output(0)->uses();
+    if (uses.size() != 1 || op_of(uses[0].user) != "aten::batch_norm") continue;
+    const std::string mean = attribute_path(uses[0].user->input(3));
+    if (uses_of_mean[mean] == 1) intercepts[*layer.weight] = {model.tensor(mean), -1, false};
+  }
+  return intercepts;
 }
 
 }  // namespace
@@ -275,8 +277,12 @@ std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Mo
       notes.push_back(weight.layer + ": what its weights are multiplied with can't be told apart");
       continue;
     }
-    if (weight.nodes.size() > 1) {
+    if (weight.nodes.size() > 1 || was->second.nodes.size() > 1) {
       notes.push_back(weight.layer + ": its weights are used in several places");
+      continue;
+    }
+    if (weight.nodes[0]->owningBlock() != after.graph().block()) {
+      notes.push_back(weight.layer + ": it runs in a branch or in a loop");
       continue;
     }
     const std::int64_t rows = is_transposed ? 1 : 0;
