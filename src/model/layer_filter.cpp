@@ -42,8 +42,8 @@ bool any_matches(const std::vector<std::regex>& expressions, const std::string& 
 }  // namespace
 
 LayerFilter::LayerFilter(const std::vector<std::string>& include,
-                         const std::vector<std::string>& exclude)
-    : include_(compile(include, "include")), exclude_(compile(exclude, "exclude")) {}
+                         const std::vector<std::string>& exclude, const std::string& include_name)
+    : include_(compile(include, include_name)), exclude_(compile(exclude, "exclude")) {}
 
 bool LayerFilter::accepts(const std::string& layer_name) const {
   const std::string name = layer_name.substr(0, kMaxName);

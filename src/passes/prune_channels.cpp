@@ -203,9 +203,10 @@ ChannelPruning pruning_of(const PruneChannelsOptions& o) {
   pruning.included = LayerFilter(o.include, {});
   pruning.excluded = LayerFilter({}, o.exclude);
   pruning.limits = o.limits;
-  for (const LayerLimitsOptions& own : o.layer_limits) {
+  for (std::size_t i = 0; i < o.layer_limits.size(); ++i) {
+    const LayerLimitsOptions& own = o.layer_limits[i];
     pruning.layer_limits.push_back(
-        {LayerFilter(own.layers, {}),
+        {LayerFilter(own.layers, {}, fmt::format("layer_limits/{}/layers", i)),
          {own.max_ratio.value_or(o.limits.max_ratio), own.minimum.value_or(o.limits.minimum),
           own.round_to.value_or(o.limits.round_to)}});
   }

@@ -8,6 +8,7 @@
 #include "edgecompress/error.h"
 #include "eval/evaluate.h"
 #include "model/runtime.h"
+#include "passes/registry.h"
 #include "util/hash.h"
 #include "util/log.h"
 
@@ -15,6 +16,18 @@ namespace edgecompress {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// What a pass refuses of its options, taken together, it refuses before any work.
+void check_options(const Recipe& recipe) {
+  for (std::size_t i = 0; i < recipe.passes.size(); ++i) {
+    const StepSpec& step = recipe.passes[i];
+    try {
+      find_pass(step.pass).make(step.options);
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("/passes/{}: {}", i, error.what()), error.hint());
+    }
+  }
+}
 
 /// A typing error in the name of a teacher should not wait until its step.
 void check_teachers(const Recipe& recipe) {
@@ -83,6 +96,7 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
   std::vector<std::string> notes;
   const std::int64_t threads = prepare_process(recipe.threads, libraries, &notes);
 
+  check_options(recipe);
   check_teachers(recipe);
   DataSets data = open_data(recipe);
   notes.insert(notes.end(), data.notes.begin(), data.notes.end());

@@ -188,6 +188,17 @@ TEST(Runner, TeacherThatIsNotThereIsToldBeforeAnyWork) {
   EXPECT_FALSE(std::filesystem::exists(bench.path("out")));
 }
 
+TEST(Runner, OptionsThatDoNotFitTogetherAreToldBeforeAnyWork) {
+  Workbench bench;
+  const Json limits = {{{"layers", {"conv("}}, {"max_ratio", 0.1}}};
+  bench.recipe["passes"] = {{{"pass", "prune_weights"}, {"ratio", 0.5}},
+                            {{"pass", "prune_channels"}, {"layer_limits", limits}}};
+  const Error error = failure_of(bench);
+  EXPECT_EQ(error.code(), ExitCode::kRecipe);
+  EXPECT_THAT(error.what(), HasSubstr("/passes/1: layer_limits/0/layers/0"));
+  EXPECT_FALSE(std::filesystem::exists(bench.path("out")));
+}
+
 TEST(Runner, FailedStepKeepsTheStepsBeforeIt) {
   Workbench bench;
   bench.recipe["passes"] = {
