@@ -1,6 +1,6 @@
 // Before: _native_multi_head_attention(x, x, x, width, heads, w, b, w_out, b_out)
-// After:  linear(softmax(q k^T / sqrt(width / heads)) v, w_out, b_out), with q, k, v = linear(x, w,
-// b)
+// After:  linear(softmax(q k^T / sqrt(width / heads)) v, w_out, b_out)
+//         with q, k, v = linear(x, w, b)
 //
 // LibTorch's fused self-attention, which tracing without gradients writes down: it can't be
 // trained, and nobody sees its heads.

@@ -176,4 +176,14 @@ at::Tensor input_features(const PrunableWeight& weight, const torch::jit::Node& 
   return unfold_convolution(weight, *conv_geometry(&node, weight.sizes), input);
 }
 
+std::vector<at::Tensor> split_for_features(const PrunableWeight& weight, const at::Tensor& input,
+                                           std::int64_t positions) {
+  constexpr std::int64_t kMostFloats = std::int64_t{1} << 24;
+  const bool has_batch = input.dim() >= static_cast<std::int64_t>(weight.sizes.size());
+  const std::int64_t unfolded = positions * weight.groups * weight.columns();
+  if (!has_batch || unfolded <= kMostFloats) return {input};
+  const std::int64_t parts = (unfolded + kMostFloats - 1) / kMostFloats;
+  return input.split(std::max<std::int64_t>(input.size(0) / parts, 1));
+}
+
 }  // namespace edgecompress

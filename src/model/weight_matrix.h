@@ -60,4 +60,9 @@ std::vector<PrunableWeight> find_prunable_weights(const Model& model, const Laye
 at::Tensor input_features(const PrunableWeight& weight, const torch::jit::Node& node,
                           const at::Tensor& input);
 
+/// The input in parts, along its samples, whose features take at most 64 MiB each (or are one
+/// sample's). `positions`: those of the whole input.
+std::vector<at::Tensor> split_for_features(const PrunableWeight& weight, const at::Tensor& input,
+                                           std::int64_t positions);
+
 }  // namespace edgecompress

@@ -135,14 +135,13 @@ Options<PruneChannelsOptions> prune_channels_options() {
            "what makes a channel important: norms of its weights, their distance to the other "
            "channels', the scale of its batch norm, its mean activation or share of activations "
            "that are not zero, what the loss would change by without it to first order (taylor) or "
-           "to "
-           "second (fisher), or chance")
+           "to second (fisher), or chance")
       .one_of(names_of(kCriteria));
   options
       .add("ranking", &T::ranking,
            "channels are ranked within their group, over all groups (by how they compare with the "
-           "rest "
-           "of their group; a head counts as its channels), or over groups of the same structure")
+           "rest of their group; a head counts as its channels), or over groups of the same "
+           "structure")
       .one_of(names_of(kRankings));
   options
       .add("attention", &T::attention,

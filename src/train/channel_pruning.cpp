@@ -104,10 +104,11 @@ ChannelRemoval ChannelPruner::prune(Model& model, double way) {
   const at::NoGradGuard no_grad;
   for (;;) {
     ChannelRemoval removal = plan(model, way);
-    removal.original = std::make_shared<const Model>(model.clone());
     std::string fault;
-    if (!removal.is_empty())
+    if (!removal.is_empty()) {
+      removal.original = std::make_shared<const Model>(model.clone());
       fault = remove_and_check(model, removal.groups, pruning_.unit, removal.removed);
+    }
     if (fault.empty()) {
       gone_ = pruning_.target.after(way);
       return removal;

@@ -67,7 +67,7 @@ struct ChannelPruning {
 };
 
 struct ChannelRemoval {
-  std::shared_ptr<const Model> original;  ///< the model as it was before
+  std::shared_ptr<const Model> original;  ///< as it was before; null where nothing goes
   ChannelGroups groups;                   ///< of that model
   std::vector<bool> is_open;              ///< the groups that may lose units
   std::vector<FixedLayer> at_fault;       ///< groups that had to be left alone, by name

@@ -8,8 +8,9 @@
 //
 //      y: the layer's outputs before the removal; x', y': inputs and outputs of the layer as it is
 //      in the smaller network, with the layers before it repaired. d is bias compensation: it goes
-//      into the bias, or into the running mean of the batch norm that follows. He et al. 2017, "Channel Pruning for Accelerating Very
-//      Deep Neural Networks", eq. 3; lambda: ridge, so that few samples don't overfit.
+//      into the bias, or into the running mean of the batch norm that follows. He et al. 2017,
+//      "Channel Pruning for Accelerating Very Deep Neural Networks", eq. 3; lambda: ridge, so that
+//      few samples don't overfit.
 //   2. Batch norms, in execution order: the running mean and variance move as their inputs have
 //      moved on the calibration data,
 //

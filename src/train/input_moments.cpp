@@ -12,8 +12,6 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::int64_t kUnfoldedFloats = std::int64_t{1} << 24;
-
 /// The sums of one weight's inputs.
 class MomentSum {
  public:
@@ -22,7 +20,7 @@ class MomentSum {
   /// `output_size`: elements that the node gives for `input`.
   void add(const torch::jit::Node& node, const at::Tensor& input, std::int64_t output_size) {
     const std::int64_t positions = output_size / std::max<std::int64_t>(weight_.rows(), 1);
-    for (const at::Tensor& part : parts_of(input, positions)) {
+    for (const at::Tensor& part : split_for_features(weight_, input, positions)) {
       const at::Tensor x = input_features(weight_, node, part.to(at::kFloat));
       const at::Tensor sum = moment_ == Moment::kSquares ? x.square().sum(2, false, at::kDouble)
                                                          : at::bmm(x, x.transpose(1, 2));
@@ -35,15 +33,6 @@ class MomentSum {
   const PrunableWeight& weight() const { return weight_; }
 
  private:
-  /// Samples whose unfolded inputs fit the bound together.
-  std::vector<at::Tensor> parts_of(const at::Tensor& input, std::int64_t positions) const {
-    const bool has_batch = input.dim() >= static_cast<std::int64_t>(weight_.sizes.size());
-    const std::int64_t unfolded = positions * weight_.groups * weight_.columns();
-    if (!has_batch || unfolded <= kUnfoldedFloats) return {input};
-    const std::int64_t parts = (unfolded + kUnfoldedFloats - 1) / kUnfoldedFloats;
-    return input.split(std::max<std::int64_t>(input.size(0) / parts, 1));
-  }
-
   const PrunableWeight& weight_;
   Moment moment_;
   at::Tensor sum_;

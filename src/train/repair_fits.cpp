@@ -19,8 +19,7 @@ using torch::jit::Node;
 constexpr double kRidge = 0.8;
 // Positions that a layer is fitted to: so many for each column, and no fewer than that.
 constexpr double kPositionsPerColumn = 16, kFewestPositions = 16384;
-constexpr std::int64_t kMostFloats = std::int64_t{1} << 25;      // of a layer's sums
-constexpr std::int64_t kUnfoldedAtOnce = std::int64_t{1} << 24;  // unfolded at a time
+constexpr std::int64_t kMostFloats = std::int64_t{1} << 25;  // of a layer's sums
 
 void add_to(at::Tensor& sum, const at::Tensor& part) {
   if (!sum.defined()) sum = at::zeros(part.sizes(), at::kDouble);
@@ -127,19 +126,15 @@ class LayerFit : public RepairFit {
       const at::Tensor tokens = input.reshape({-1, weight_.columns()}).index_select(0, positions);
       return input_features(weight_, *after, tokens.to(at::kFloat));
     }
-    if (!has_batch(input))
-      return input_features(weight_, *after, input.to(at::kFloat)).index_select(2, positions);
-    const std::int64_t samples = input.size(0), of_sample = all / samples;
-    const std::int64_t floats = of_sample * weight_.groups * weight_.columns();
-    const std::int64_t part = std::max<std::int64_t>(kUnfoldedAtOnce / floats, 1);
     std::vector<at::Tensor> parts;
-    for (std::int64_t first = 0; first < samples; first += part) {
-      const std::int64_t last = std::min(first + part, samples);
-      const at::Tensor inside = positions.masked_select((positions >= first * of_sample) &
-                                                        (positions < last * of_sample));
+    std::int64_t first = 0;
+    for (const at::Tensor& part : split_for_features(weight_, input, all)) {
+      const std::int64_t last = first + all * part.size(0) / input.size(0);
+      const at::Tensor inside =
+          positions.masked_select((positions >= first) & (positions < last)) - first;
+      first = last;
       if (inside.numel() == 0) continue;
-      parts.push_back(input_features(weight_, *after, input.slice(0, first, last).to(at::kFloat))
-                          .index_select(2, inside - first * of_sample));
+      parts.push_back(input_features(weight_, *after, part.to(at::kFloat)).index_select(2, inside));
     }
     return at::cat(parts, 2);
   }
