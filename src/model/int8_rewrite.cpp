@@ -26,19 +26,17 @@ bool asks_for_shape(const Node* node) {
 
 class Rewriter {
  public:
-  Rewriter(Model& model, const RangeOf& range_of, bool per_channel, std::int64_t largest_weight)
-      : model_(model),
-        graph_(model.edit()),
-        range_of_(range_of),
-        per_channel_(per_channel),
-        largest_weight_(largest_weight) {}
+  Rewriter(Model& model, const Int8Scheme& scheme)
+      : model_(model), graph_(model.edit()), scheme_(scheme) {}
 
-  std::vector<Int8Layer> run(const Int8Plan& plan) {
+  std::vector<Int8Layer> run() {
+    const Int8Plan& plan = scheme_.plan;
     for (const Int8Op& op : plan.ops) replace(op);
     for (auto op = plan.ops.rbegin(); op != plan.ops.rend(); ++op) remove_float(*op);
     loosen_views(graph_->block());
     torch::jit::EliminateDeadCode(graph_);
     model_.remove_unused_attributes();
+    layers_.insert(layers_.end(), plan.float_layers.begin(), plan.float_layers.end());
     return std::move(layers_);
   }
 
@@ -79,7 +77,7 @@ class Rewriter {
 
   /// Inserts an op whose last two inputs are the scale and zero point of what it makes.
   Node* make(const std::string& name, std::vector<Value*> inputs, const Int8Op& op) {
-    const QuantizedRange range = range_of_(op.output());
+    const QuantizedRange range = scheme_.ranges.at(op.output());
     inputs.push_back(graph_->insertConstant(range.scale));
     inputs.push_back(graph_->insertConstant(range.zero_point));
     return insert(name, inputs);
@@ -93,7 +91,7 @@ class Rewriter {
   Node* make_layer(const Int8Op& op) {
     Value* packed = insert_attribute(*graph_, model_, packed_weight(op));
     Value* input = int8(op.node->input(0));
-    layers_.push_back({op.layer->name, true, "static", range_of_(op.output())});
+    layers_.push_back({op.layer->name, true, "static", scheme_.ranges.at(op.output())});
     return make(quantized_name(op), {input, packed}, op);
   }
 
@@ -112,7 +110,7 @@ class Rewriter {
                   op);
     }
     if (name == "aten::elu") {  // its alpha and scales come after the range
-      const QuantizedRange range = range_of_(op.output());
+      const QuantizedRange range = scheme_.ranges.at(op.output());
       return insert("quantized::elu", {input, graph_->insertConstant(range.scale),
                                        graph_->insertConstant(range.zero_point), op.node->input(1),
                                        op.node->input(2), op.node->input(3)});
@@ -124,14 +122,13 @@ class Rewriter {
   /// it.
   std::string packed_weight(const Int8Op& op) {
     const Layer& layer = *op.layer;
-    const auto key = std::make_tuple(*layer.weight, layer.bias.value_or(""), op.geometry.stride,
-                                     op.geometry.padding, op.geometry.dilation, op.geometry.groups);
+    const at::Tensor& bias = scheme_.biases.at(op.node);
+    const PackKey key{*layer.weight,       bias.unsafeGetTensorImpl(), op.geometry.stride,
+                      op.geometry.padding, op.geometry.dilation,       op.geometry.groups};
     const auto known = packed_.find(key);
     if (known != packed_.end()) return known->second;
+    const QuantizedWeight& weight = scheme_.weights.at(*layer.weight);
     try {
-      const QuantizedWeight weight =
-          quantize_weight(model_.tensor(*layer.weight), per_channel_, 0, largest_weight_);
-      const at::Tensor bias = layer.bias ? model_.tensor(*layer.bias) : at::Tensor();
       const c10::IValue packed = op.form == Int8Op::Form::kConv
                                      ? pack_conv(weight, bias, op.geometry)
                                      : pack_linear(weight, bias);
@@ -149,7 +146,7 @@ class Rewriter {
     Node* place =
         is_parameter ? *value->node()->owningBlock()->nodes().begin() : value->node()->next();
     const torch::jit::WithInsertPoint guard(place);
-    const QuantizedRange range = range_of_(value);
+    const QuantizedRange range = scheme_.ranges.at(value);
     Node* quantize = insert(
         "aten::quantize_per_tensor",
         {value, graph_->insertConstant(range.scale), graph_->insertConstant(range.zero_point),
@@ -193,13 +190,11 @@ class Rewriter {
     }
   }
 
-  using PackKey = std::tuple<std::string, std::string, std::vector<std::int64_t>,
+  using PackKey = std::tuple<std::string, const c10::TensorImpl*, std::vector<std::int64_t>,
                              std::vector<std::int64_t>, std::vector<std::int64_t>, std::int64_t>;
   Model& model_;
   std::shared_ptr<Graph> graph_;
-  const RangeOf& range_of_;
-  bool per_channel_;
-  std::int64_t largest_weight_;
+  const Int8Scheme& scheme_;
   std::unordered_map<const Value*, Value*> int8_;
   std::map<PackKey, std::string> packed_;
   std::vector<Int8Layer> layers_;
@@ -228,10 +223,8 @@ std::int64_t remove_dropouts_in(torch::jit::Block* block) {
 
 }  // namespace
 
-std::vector<Int8Layer> rewrite_static_int8(Model& model, const Int8Plan& plan,
-                                           const RangeOf& range_of, bool per_channel,
-                                           std::int64_t largest_weight) {
-  return Rewriter(model, range_of, per_channel, largest_weight).run(plan);
+std::vector<Int8Layer> rewrite_static_int8(Model& model, const Int8Scheme& scheme) {
+  return Rewriter(model, scheme).run();
 }
 
 std::int64_t remove_dropouts(Model& model) { return remove_dropouts_in(model.edit()->block()); }

@@ -13,25 +13,19 @@
 //            Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 //            Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
 //            quantization of convolutional networks for rapid-deployment".
-#include <c10/core/InferenceMode.h>
-
 #include <algorithm>
-#include <unordered_map>
 
 #include "edgecompress/error.h"
 #include "model/batch_norm_folding.h"
 #include "model/int8_dynamic.h"
 #include "model/int8_rewrite.h"
-#include "model/interpreter.h"
 #include "model/layers.h"
-#include "model/observer.h"
 #include "passes/pass.h"
-#include "train/layout.h"
+#include "train/calibration.h"
 
 namespace edgecompress {
 namespace {
 
-using torch::jit::Node;
 using torch::jit::Value;
 
 struct QuantizeInt8Options {
@@ -68,73 +62,6 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
   return options;
 }
-
-/// Runs calibration data through the float model and observes what the plan asks for.
-class Calibration {
- public:
-  Calibration(Model& model, const Int8Plan& plan, ObserverKind kind) : model_(model) {
-    for (const Value* value : plan.measured) observers_.emplace(value, kind);
-    for (auto& [value, observer] : observers_) {
-      if (value->node()->kind() != c10::prim::Param)
-        by_node_[value->node()].emplace_back(value->offset(), &observer);
-    }
-  }
-
-  void run(std::shared_ptr<const Dataset> data, std::int64_t batch_size, Progress& progress) {
-    const ChannelsLast layout(model_, data->read({0}, /*seed=*/0).inputs);
-    const c10::InferenceMode inference;
-    const Interpreter interpreter(model_);
-    progress.begin("calibrate", data->size());
-    Loader loader(std::move(data), batch_size);
-    for (Batch batch; loader.next(batch);) {
-      observe_inputs(batch.inputs);
-      const std::vector<at::Tensor> laid_out = layout.lay_out(batch.inputs);
-      const std::vector<c10::IValue> inputs(laid_out.begin(), laid_out.end());
-      interpreter.run(inputs, [this](const Node& node, c10::ArrayRef<c10::IValue>,
-                                     c10::ArrayRef<c10::IValue> outputs) {
-        const auto found = by_node_.find(&node);
-        if (found == by_node_.end()) return;
-        for (const auto& [offset, observer] : found->second) observe(*observer, outputs[offset]);
-      });
-      progress.advance(batch.size);
-    }
-    progress.end();
-    check_finite();
-  }
-
-  bool has_range(const Value* value) const {
-    const auto found = observers_.find(value);
-    return found != observers_.end() && found->second.has_seen_values();
-  }
-  QuantizedRange range(const Value* value) const { return observers_.at(value).range(); }
-
- private:
-  void observe_inputs(const std::vector<at::Tensor>& inputs) {
-    const auto values = model_.graph().inputs();
-    for (std::size_t i = 0; i < inputs.size() && i + 1 < values.size(); ++i) {
-      const auto found = observers_.find(values[i + 1]);
-      if (found != observers_.end()) observe(found->second, inputs[i]);
-    }
-  }
-
-  static void observe(Observer& observer, const c10::IValue& value) {
-    if (value.isTensor() && value.toTensor().scalar_type() == at::kFloat)
-      observer.observe(value.toTensor());
-  }
-
-  void check_finite() const {
-    for (const auto& [value, observer] : observers_) {
-      if (observer.is_finite()) continue;
-      throw Error(ExitCode::kData,
-                  "calibration: the values after " + op_of(value->node()) + " are not finite",
-                  "look for NaN in the data or for weights that overflow");
-    }
-  }
-
-  Model& model_;
-  std::unordered_map<const Value*, Observer> observers_;
-  std::unordered_map<const Node*, std::vector<std::pair<std::size_t, Observer*>>> by_node_;
-};
 
 class QuantizeInt8 : public Pass {
  public:
@@ -175,14 +102,12 @@ class QuantizeInt8 : public Pass {
         options_.observer == "minmax" ? ObserverKind::kMinMax : ObserverKind::kHistogram;
     Calibration calibration(model, wish, kind);
     calibration.run(data, context.data->calibration_batch, context.progress);
-    const Int8Plan plan = plan_static_int8(
+    Int8Scheme scheme;
+    scheme.plan = plan_static_int8(
         model, filter_, [&](const Value* value) { return calibration.has_range(value); });
-
-    std::vector<Int8Layer> layers = rewrite_static_int8(
-        model, plan, [&](const Value* value) { return calibration.range(value); },
-        options_.per_channel, largest_weight());
-    layers.insert(layers.end(), plan.float_layers.begin(), plan.float_layers.end());
-    return layers;
+    for (const Value* value : scheme.plan.measured) scheme.ranges[value] = calibration.range(value);
+    quantize_weights(scheme, model, options_.per_channel, largest_weight());
+    return rewrite_static_int8(model, scheme);
   }
 
   DynamicInt8Options dynamic_options(bool has_linear) const {

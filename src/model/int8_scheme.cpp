@@ -1,0 +1,99 @@
+#include "model/int8_scheme.h"
+
+#include <algorithm>
+
+#include "edgecompress/error.h"
+#include "model/layers.h"
+
+namespace edgecompress {
+
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Value;
+
+namespace {
+
+/// Nodes and values of a graph, and what they are in a copy of it.
+class Counterparts {
+ public:
+  Counterparts(const Block* original, const Block* copy) { match(original, copy); }
+
+  const Value* of(const Value* value) const { return values_.at(value); }
+  Node* of(const Node* node) const { return node ? nodes_.at(node) : nullptr; }
+
+ private:
+  void match(const Block* original, const Block* copy) {
+    match_values(original->inputs(), copy->inputs());
+    auto other = copy->nodes().begin();
+    for (const Node* node : original->nodes()) {
+      Node* counterpart = const_cast<Node*>(*other);
+      ++other;
+      TORCH_INTERNAL_ASSERT(counterpart->kind() == node->kind());
+      nodes_.emplace(node, counterpart);
+      match_values(node->outputs(), counterpart->outputs());
+      for (std::size_t i = 0; i < node->blocks().size(); ++i)
+        match(node->blocks()[i], counterpart->blocks()[i]);
+    }
+  }
+
+  template <typename Originals, typename Copies>
+  void match_values(const Originals& original, const Copies& copy) {
+    for (std::size_t i = 0; i < original.size(); ++i) values_.emplace(original[i], copy[i]);
+  }
+
+  std::unordered_map<const Node*, Node*> nodes_;
+  std::unordered_map<const Value*, const Value*> values_;
+};
+
+bool has_fixed_range(const Node* node) {
+  return op_of(node) == "aten::hardsigmoid" || op_of(node) == "aten::tanh";
+}
+
+}  // namespace
+
+std::optional<QuantizedRange> Int8Scheme::range_of(const Value* value) const {
+  for (;;) {
+    const auto own = ranges.find(value);
+    if (own != ranges.end()) return own->second;
+    const auto made = std::find_if(plan.ops.begin(), plan.ops.end(), [&](const Int8Op& op) {
+      return op.form == Int8Op::Form::kSame && op.node == value->node();
+    });
+    if (made == plan.ops.end() || has_fixed_range(made->node)) return std::nullopt;
+    value = made->node->input(0);
+  }
+}
+
+Int8Scheme Int8Scheme::on(const Model& clone) const {
+  Int8Scheme copy;
+  if (plan.ops.empty()) return copy;
+  const Counterparts counterparts(plan.ops[0].node->owningGraph()->block(), clone.graph().block());
+  copy.plan = plan;
+  for (Int8Op& op : copy.plan.ops) {
+    op.node = counterparts.of(op.node);
+    op.activation = counterparts.of(op.activation);
+    if (op.layer) op.layer->node = op.node;
+  }
+  for (const Value*& value : copy.plan.measured) value = counterparts.of(value);
+  for (const auto& [value, range] : ranges) copy.ranges.emplace(counterparts.of(value), range);
+  copy.weights = weights;
+  for (const auto& [node, bias] : biases) copy.biases.emplace(counterparts.of(node), bias);
+  return copy;
+}
+
+void quantize_weights(Int8Scheme& scheme, const Model& model, bool per_channel,
+                      std::int64_t largest) {
+  for (const Int8Op& op : scheme.plan.ops) {
+    if (!op.layer) continue;
+    const Layer& layer = *op.layer;
+    scheme.biases[op.node] = layer.bias ? model.tensor(*layer.bias) : at::Tensor();
+    if (scheme.weights.count(*layer.weight)) continue;
+    try {
+      scheme.weights[*layer.weight] =
+          quantize_weight(model.tensor(*layer.weight), per_channel, 0, largest);
+    } catch (const Error& error) {
+      throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
+    }
+  }
+}
+
+}  // namespace edgecompress

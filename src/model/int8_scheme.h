@@ -1,0 +1,40 @@
+// What static INT8 will compute with, as plain data: found by calibration, rounding and correction
+// while the graph is still float. int8_rewrite.h carries it out.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "model/int8_plan.h"
+#include "model/model.h"
+#include "model/quantized.h"
+
+namespace edgecompress {
+
+struct Int8Scheme {
+  Int8Plan plan;
+  /// Of every value of plan.measured.
+  std::unordered_map<const torch::jit::Value*, QuantizedRange> ranges;
+  /// Of the layers of the plan, by the weight's dotted name: layers that share it share this.
+  std::unordered_map<std::string, QuantizedWeight> weights;
+  /// Of the layers of the plan, by Int8Op::node; undefined for none.
+  std::unordered_map<const torch::jit::Node*, at::Tensor> biases;
+
+  /// Of a value that will be INT8 or that an INT8 op reads: its own, or that of the value which an
+  /// op of Int8Op::Form::kSame made it from; nothing where the op's kernel has fixed numbers.
+  std::optional<QuantizedRange> range_of(const torch::jit::Value* value) const;
+
+  /// The same for a clone of the model that the scheme was made for, neither edited since.
+  Int8Scheme on(const Model& clone) const;
+};
+
+/// Rounds every weight of the plan's layers; their biases stay as they are.
+/// Throws Error(kPass) naming a layer whose weights are not finite.
+void quantize_weights(Int8Scheme& scheme, const Model& model, bool per_channel,
+                      std::int64_t largest);
+
+}  // namespace edgecompress
