@@ -5,58 +5,39 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <vector>
 
+#include "model/histogram.h"
 #include "model/quantized.h"
 
 namespace edgecompress {
 
 enum class ObserverKind {
-  kMinMax,    ///< all that was seen
-  kHistogram  ///< the part of it that loses least, see Histogram::best_range
+  kMinMax,         ///< all that was seen
+  kMovingAverage,  ///< the average of the calls' smallest and largest values
+  kPercentile,     ///< all but the farthest values, see percentile_range
+  kEntropy,        ///< what keeps most of the distribution, see least_divergence
+  kHistogram       ///< the part of it that loses least, see least_squared_error
 };
 
-/// Values counted in equal bins whose edges are multiples of the bin width, so that bins can be
-/// merged in pairs, exactly, when later values need more room.
-class Histogram {
- public:
-  struct Range {
-    double low = 0, high = 0;
-  };
-
-  void add(float value);
-  /// The range [low, high], inside what was seen, of least expected squared error:
-  ///
-  ///   N_in (high - low)^2 / (12 * 255^2)  +  sum over x > high of (x - high)^2
-  ///                                       +  sum over x < low of (low - x)^2
-  ///
-  /// N_in counts the values inside but the zeros, which INT8 holds exactly (a ReLU gives many). The
-  /// first term is the rounding error of uniform steps, the rest is clipping: Banner et al. 2019,
-  /// "Post training 4-bit quantization of convolutional networks for rapid-deployment", eq. 4, with
-  /// the measured distribution in the place of theirs. Zero is always inside.
-  Range best_range() const;
-
-  std::int64_t count() const { return count_; }
-
- private:
-  struct Moments;
-  std::vector<Moments> moments_below() const;
-  bool has_room(double value) const;
-  void make_room(double value);
-  void merge_pairs();
-
-  double width_ = 0;            // of a bin; 0: nothing but zeros was seen
-  std::int64_t first_bin_ = 0;  // counts_[i] covers [(first_bin_ + i) width, ... + width)
-  std::vector<std::int64_t> counts_;
-  std::int64_t zeros_ = 0, count_ = 0;
+struct ObserverOptions {
+  ObserverKind kind = ObserverKind::kHistogram;
+  /// Weight c of a new call's end e in the average a <- a + max(c, 1/n) (e - a), n counting calls
+  /// that held values: the plain mean of the first 1/c calls, exponential afterwards.
+  double averaging_constant = 0.01;
+  double percentile = 99.99;  ///< in (0, 100]
+  /// Zero point 128 for values of both signs or negative ones, 0 for values that are never negative
+  /// (half of the steps would lie below zero). Otherwise affine: the zero point that fits.
+  bool is_symmetric = false;
 };
 
 class Observer {
  public:
-  explicit Observer(ObserverKind kind) : kind_(kind) {}
+  explicit Observer(const ObserverOptions& options) : options_(options) {}
+  explicit Observer(ObserverKind kind) { options_.kind = kind; }
 
   /// A float32 tensor of any shape. Smallest and largest value are exact; the histogram takes an
-  /// evenly spread sample of at most 32768 values a call.
+  /// evenly spread sample of at most 32768 values a call, each counted for those it stands for, and
+  /// those two.
   void observe(const at::Tensor& values);
 
   bool has_seen_values() const { return low_ <= high_; }
@@ -66,10 +47,13 @@ class Observer {
   QuantizedRange range() const;
 
  private:
-  ObserverKind kind_;
+  bool needs_histogram() const;
+
+  ObserverOptions options_;
   double low_ = 1, high_ = 0;  // low > high: nothing yet
+  double average_low_ = 0, average_high_ = 0;
   bool is_finite_ = true;
-  std::int64_t calls_ = 0;
+  std::int64_t calls_ = 0;  // with values in them
   Histogram histogram_;
 };
 

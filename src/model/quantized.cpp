@@ -13,7 +13,6 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::int64_t kActivationMax = 255;
 // Kernels divide by scales in float and flush denormals.
 constexpr double kSmallestScale = std::numeric_limits<float>::min();
 
@@ -86,10 +85,15 @@ QuantizedRange choose_range(double low, double high) {
   low = std::min(low, 0.0);
   high = std::max(high, 0.0);
   QuantizedRange range;
-  range.scale = static_cast<float>((high - low) / static_cast<double>(kActivationMax));
+  range.scale = static_cast<float>((high - low) / static_cast<double>(kAffineSteps));
   if (!(range.scale >= kSmallestScale)) return {1.0, 0};
-  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, kActivationMax);
+  range.zero_point = std::clamp<std::int64_t>(std::llround(-low / range.scale), 0, kAffineSteps);
   return range;
+}
+
+QuantizedRange choose_symmetric_range(double magnitude) {
+  const double scale = static_cast<float>(magnitude / static_cast<double>(kSymmetricSteps));
+  return {scale >= kSmallestScale ? scale : 1.0, 128};
 }
 
 c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,

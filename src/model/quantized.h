@@ -38,6 +38,10 @@ at::Tensor dequantize(const QuantizedWeight& weight);
 /// The smallest affine range that holds [low, high] and 0 exactly (Jacob et al. 2018, "Quantization
 /// and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference").
 QuantizedRange choose_range(double low, double high);
+/// The smallest symmetric range that holds [-magnitude, magnitude]: zero point 128, q in [1, 255].
+QuantizedRange choose_symmetric_range(double magnitude);
+/// Steps from one end of an affine range to the other; from zero to an end of a symmetric one.
+constexpr std::int64_t kAffineSteps = 255, kSymmetricSteps = 127;
 
 /// Packed parameters for quantized::conv{1,2,3}d (by the weight's rank) / quantized::linear /
 /// quantized::linear_dynamic. Throws Error(kPass) if the engine refuses.

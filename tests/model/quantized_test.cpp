@@ -29,6 +29,13 @@ TEST(ChooseRange, TakesAnEmptyRange) {
   EXPECT_EQ(choose_range(0, 1e-44).scale, 1.0) << "kernels would divide by a denormal";
 }
 
+TEST(ChooseSymmetricRange, HoldsBothEndsExactly) {
+  const QuantizedRange range = choose_symmetric_range(1.27);
+  EXPECT_NEAR(range.scale, 0.01, 1e-8);
+  EXPECT_EQ(range.zero_point, 128);
+  EXPECT_EQ(choose_symmetric_range(0).scale, 1.0);
+}
+
 TEST(QuantizeWeight, GivesEachOutputChannelItsScale) {
   const QuantizedWeight weight =
       quantize_weight(at::tensor({0.5, -1.27, 0.02, 0.0127}).reshape({2, 2}), true);
