@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "model/int8_kernels.h"
 #include "model/layer_filter.h"
 #include "model/layers.h"
 #include "model/quantized.h"
@@ -17,21 +18,17 @@ namespace edgecompress {
 
 /// One float op, and the activation after it, that become one INT8 op.
 struct Int8Op {
-  enum class Form {
-    kConv,    ///< quantized::conv1d..3d(_relu) with packed weights
-    kLinear,  ///< quantized::linear(_relu) with packed weights
-    kBinary,  ///< quantized::add(_relu), quantized::mul(_relu)
-    kCat,     ///< quantized::cat
-    kUnary,   ///< quantized::hardswish and others that give their output a range of its own
-    kSame     ///< the same op on INT8 values: pooling, views, ops whose output range is fixed
-  };
+  using Form = Int8Form;
   Form form;
   torch::jit::Node* node = nullptr;
   torch::jit::Node* activation = nullptr;  ///< a clamp to [0, bound] that the range carries out
-  std::optional<Layer> layer;              ///< of kConv and kLinear
-  ConvGeometry geometry;                   ///< of kConv
+  std::optional<Layer> layer;              ///< where the weight is INT8
+  std::string norm;                        ///< name of the layer where it has float weights
+  ConvGeometry geometry;                   ///< of convolutions
 
   torch::jit::Value* output() const { return (activation ? activation : node)->outputs()[0]; }
+  /// What it reads as INT8.
+  std::vector<torch::jit::Value*> operands() const;
   bool has_own_range() const { return form != Form::kSame; }
 };
 
@@ -51,6 +48,7 @@ struct Int8Plan {
 
 /// Plans static INT8: every convolution and linear layer that the filter accepts, and what lies
 /// between them as long as it has an INT8 kernel, so that values stay INT8 from layer to layer.
+/// Activations and norms that only float ops read stay float: rounding them would gain nothing.
 /// Dropouts and foldable batch norms should be gone. `has_range` says whether a value's range is
 /// known: always true before calibration; after it, false for what the data never reached.
 Int8Plan plan_static_int8(Model& model, const LayerFilter& filter,

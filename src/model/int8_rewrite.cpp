@@ -8,6 +8,8 @@
 #include <unordered_map>
 
 #include "edgecompress/error.h"
+#include "model/int8_nodes.h"
+#include "model/int8_table.h"
 #include "model/layers.h"
 
 namespace edgecompress {
@@ -27,7 +29,11 @@ bool asks_for_shape(const Node* node) {
 class Rewriter {
  public:
   Rewriter(Model& model, const Int8Scheme& scheme)
-      : model_(model), graph_(model.edit()), scheme_(scheme) {}
+      : model_(model),
+        shapes_(shapes_of(model)),
+        graph_(model.edit()),
+        nodes_(*graph_, shapes_),
+        scheme_(scheme) {}
 
   std::vector<Int8Layer> run() {
     const Int8Plan& plan = scheme_.plan;
@@ -41,32 +47,40 @@ class Rewriter {
   }
 
  private:
+  static ShapeMap shapes_of(const Model& model) {
+    return model.inputs().empty() ? ShapeMap() : record_shapes(model, model.example_inputs(1));
+  }
+
   void replace(const Int8Op& op) {
     const torch::jit::WithInsertPoint guard(op.node);
-    Node* made = nullptr;
-    switch (op.form) {
-      case Int8Op::Form::kConv:
-      case Int8Op::Form::kLinear:
-        made = make_layer(op);
-        break;
-      case Int8Op::Form::kCat:
-        made = make_cat(op);
-        break;
-      case Int8Op::Form::kBinary:
-        made = make(quantized_name(op), {int8(op.node->input(0)), int8(op.node->input(1))}, op);
-        break;
-      case Int8Op::Form::kUnary:
-        made = make_unary(op);
-        break;
-      case Int8Op::Form::kSame:
-        made = graph_->createClone(op.node, [&](Value* value) {
-          return value == op.node->input(0) ? int8(value) : value;
-        });
-        graph_->insertNode(made);
-        break;
-    }
+    Node* made = make(op);
     const auto outputs = (op.activation ? op.activation : op.node)->outputs();
     for (std::size_t i = 0; i < outputs.size(); ++i) int8_[outputs[i]] = made->outputs()[i];
+    if (op.layer || !op.norm.empty()) {
+      layers_.push_back(
+          {op.layer ? op.layer->name : op.norm, true, "static", scheme_.ranges.at(op.output())});
+    }
+  }
+
+  Node* make(const Int8Op& op) {
+    switch (op.form) {
+      case Int8Form::kConv:
+      case Int8Form::kConvTransposed:
+      case Int8Form::kLinear:
+        return in_its_range(
+            op, {int8(op.node->input(0)), insert_attribute(*graph_, model_, packed_weight(op))});
+      case Int8Form::kCat:
+        return make_cat(op);
+      case Int8Form::kBinary:
+        return make_binary(op);
+      case Int8Form::kTable:
+        return make_table(op);
+      case Int8Form::kUnary:
+        return in_its_range(op, arguments(op));
+      case Int8Form::kSame:
+        return make_same(op);
+    }
+    TORCH_INTERNAL_ASSERT(false);
   }
 
   /// "quantized::conv2d_relu" for aten::conv2d with a clamp after it.
@@ -76,46 +90,67 @@ class Rewriter {
   }
 
   /// Inserts an op whose last two inputs are the scale and zero point of what it makes.
-  Node* make(const std::string& name, std::vector<Value*> inputs, const Int8Op& op) {
+  Node* in_its_range(const Int8Op& op, std::vector<Value*> inputs) {
     const QuantizedRange range = scheme_.ranges.at(op.output());
-    inputs.push_back(graph_->insertConstant(range.scale));
-    inputs.push_back(graph_->insertConstant(range.zero_point));
-    return insert(name, inputs);
-  }
-
-  Node* insert(const std::string& name, const std::vector<Value*>& inputs) {
-    Node* node = graph_->create(c10::Symbol::fromQualString(name), inputs, 1);
-    return graph_->insertNode(node);
-  }
-
-  Node* make_layer(const Int8Op& op) {
-    Value* packed = insert_attribute(*graph_, model_, packed_weight(op));
-    Value* input = int8(op.node->input(0));
-    layers_.push_back({op.layer->name, true, "static", scheme_.ranges.at(op.output())});
-    return make(quantized_name(op), {input, packed}, op);
+    inputs.push_back(nodes_.constant(range.scale));
+    inputs.push_back(nodes_.constant(range.zero_point));
+    return nodes_.insert(quantized_name(op), inputs);
   }
 
   Node* make_cat(const Int8Op& op) {
     std::vector<Value*> tensors;
-    for (Value* value : op.node->input(0)->node()->inputs()) tensors.push_back(int8(value));
+    for (Value* value : op.operands()) tensors.push_back(int8(value));
     Node* list = graph_->insertNode(graph_->createList(c10::TensorType::get(), tensors));
-    return make(quantized_name(op), {list->output(), op.node->input(1)}, op);
+    return in_its_range(op, {list->output(), op.node->input(1)});
   }
 
-  Node* make_unary(const Int8Op& op) {
-    const std::string name = op_of(op.node);
+  Node* make_binary(const Int8Op& op) {
+    Value *a = op.node->input(0), *b = op.node->input(1);
+    Value *int8_a = int8(a), *int8_b = int8(b);
+    return in_its_range(
+        op, {nodes_.stretch(int8_a, a, int8_b, b), nodes_.stretch(int8_b, b, int8_a, a)});
+  }
+
+  Node* make_table(const Int8Op& op) {
+    Value* input = op.node->input(0);
+    const QuantizedRange range = scheme_.ranges.at(op.output());
+    const at::Tensor table = make_int8_table(*op.node, *scheme_.range_of(input), range);
+    const std::string op_name = op_of(op.node);
+    const std::string name = model_.add_attribute(op_name.substr(op_name.rfind(':') + 1) + ".table",
+                                                  c10::TensorType::get(), table);
+    return nodes_.look_up(int8(input), input, insert_attribute(*graph_, model_, name), range)
+        ->node();
+  }
+
+  /// What the kernel takes of the float op's arguments.
+  std::vector<Value*> arguments(const Int8Op& op) {
+    std::vector<Value*> values{int8(op.node->input(0))};
+    const auto& names = int8_kernel(op.node)->arguments;
+    for (std::size_t i = 1; i < names.size(); ++i) {
+      values.push_back(names[i] == "false" ? nodes_.constant(false) : argument(op.node, names[i]));
+    }
+    return values;
+  }
+
+  /// Numbers that tracing made tensors are numbers again.
+  Value* argument(Node* node, const std::string& name) {
+    const c10::IValue constant = constant_argument(node, name);
+    if (constant.isTensor() && constant.toTensor().dim() == 0)
+      return nodes_.constant(constant.toTensor().item());
+    return node->namedInput(name);
+  }
+
+  Node* make_same(const Int8Op& op) {
     Value* input = int8(op.node->input(0));
-    if (name == "aten::leaky_relu") {
-      return make(quantized_name(op), {input, op.node->input(1), graph_->insertConstant(false)},
-                  op);
+    const Int8Kernel& kernel = *int8_kernel(op.node);
+    if (!kernel.kernel.empty()) return nodes_.insert(kernel.kernel, arguments(op));
+    if (kernel.op == "aten::mean") {
+      if (Node* pooled = nodes_.mean_of_images(input, op.node)) return pooled;
     }
-    if (name == "aten::elu") {  // its alpha and scales come after the range
-      const QuantizedRange range = scheme_.ranges.at(op.output());
-      return insert("quantized::elu", {input, graph_->insertConstant(range.scale),
-                                       graph_->insertConstant(range.zero_point), op.node->input(1),
-                                       op.node->input(2), op.node->input(3)});
-    }
-    return make(quantized_name(op), {input}, op);
+    return graph_->insertNode(graph_->createClone(op.node, [&](Value* value) {
+      const auto known = int8_.find(value);
+      return known == int8_.end() ? value : known->second;
+    }));
   }
 
   /// Name of the attribute that holds the layer's packed weights; layers that share weights share
@@ -129,9 +164,9 @@ class Rewriter {
     if (known != packed_.end()) return known->second;
     const QuantizedWeight& weight = scheme_.weights.at(*layer.weight);
     try {
-      const c10::IValue packed = op.form == Int8Op::Form::kConv
-                                     ? pack_conv(weight, bias, op.geometry)
-                                     : pack_linear(weight, bias);
+      const c10::IValue packed = op.form == Int8Form::kLinear
+                                     ? pack_linear(weight, bias)
+                                     : pack_conv(weight, bias, op.geometry);
       return packed_[key] = model_.add_attribute(layer.name + ".packed", packed.type(), packed);
     } catch (const Error& error) {
       throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
@@ -146,12 +181,7 @@ class Rewriter {
     Node* place =
         is_parameter ? *value->node()->owningBlock()->nodes().begin() : value->node()->next();
     const torch::jit::WithInsertPoint guard(place);
-    const QuantizedRange range = scheme_.ranges.at(value);
-    Node* quantize = insert(
-        "aten::quantize_per_tensor",
-        {value, graph_->insertConstant(range.scale), graph_->insertConstant(range.zero_point),
-         graph_->insertConstant(static_cast<std::int64_t>(at::kQUInt8))});
-    return int8_[value] = quantize->output();
+    return int8_[value] = nodes_.quantize(value, scheme_.ranges.at(value));
   }
 
   /// Called last to first, so that only float readers are left.
@@ -165,9 +195,9 @@ class Rewriter {
       if (output->uses().empty()) continue;
       Value* quantized = int8_.at(output);
       const torch::jit::WithInsertPoint guard(quantized->node()->next());
-      output->replaceAllUsesWith(insert("aten::dequantize", {quantized})->output());
+      output->replaceAllUsesWith(nodes_.dequantize(quantized, output, *scheme_.range_of(output)));
     }
-    Node* list = op.form == Int8Op::Form::kCat ? op.node->input(0)->node() : nullptr;
+    Node* list = op.form == Int8Form::kCat ? op.node->input(0)->node() : nullptr;
     if (op.activation) op.activation->destroy();
     op.node->destroy();
     if (list && list->output()->uses().empty()) list->destroy();
@@ -184,7 +214,7 @@ class Rewriter {
     }
     for (Node* view : views) {
       const torch::jit::WithInsertPoint guard(view);
-      Node* reshape = insert("aten::reshape", {view->input(0), view->input(1)});
+      Node* reshape = nodes_.insert("aten::reshape", {view->input(0), view->input(1)});
       view->output()->replaceAllUsesWith(reshape->output());
       view->destroy();
     }
@@ -193,7 +223,9 @@ class Rewriter {
   using PackKey = std::tuple<std::string, const c10::TensorImpl*, std::vector<std::int64_t>,
                              std::vector<std::int64_t>, std::vector<std::int64_t>, std::int64_t>;
   Model& model_;
+  const ShapeMap shapes_;  // of the float graph, before it is edited
   std::shared_ptr<Graph> graph_;
+  Int8Nodes nodes_;
   const Int8Scheme& scheme_;
   std::unordered_map<const Value*, Value*> int8_;
   std::map<PackKey, std::string> packed_;

@@ -45,22 +45,18 @@ class Counterparts {
   std::unordered_map<const Value*, const Value*> values_;
 };
 
-bool has_fixed_range(const Node* node) {
-  return op_of(node) == "aten::hardsigmoid" || op_of(node) == "aten::tanh";
-}
-
 }  // namespace
 
 std::optional<QuantizedRange> Int8Scheme::range_of(const Value* value) const {
-  for (;;) {
-    const auto own = ranges.find(value);
-    if (own != ranges.end()) return own->second;
-    const auto made = std::find_if(plan.ops.begin(), plan.ops.end(), [&](const Int8Op& op) {
-      return op.form == Int8Op::Form::kSame && op.node == value->node();
-    });
-    if (made == plan.ops.end() || has_fixed_range(made->node)) return std::nullopt;
-    value = made->node->input(0);
-  }
+  const auto own = ranges.find(value);
+  if (own != ranges.end()) return own->second;
+  const auto made = std::find_if(plan.ops.begin(), plan.ops.end(), [&](const Int8Op& op) {
+    return op.form == Int8Form::kSame && op.node == value->node();
+  });
+  if (made == plan.ops.end()) return std::nullopt;
+  const auto input = range_of(made->node->input(0));
+  const auto follows = int8_kernel(made->node)->range;
+  return input && follows ? follows(made->node, *input) : input;
 }
 
 Int8Scheme Int8Scheme::on(const Model& clone) const {
@@ -88,8 +84,9 @@ void quantize_weights(Int8Scheme& scheme, const Model& model, bool per_channel,
     scheme.biases[op.node] = layer.bias ? model.tensor(*layer.bias) : at::Tensor();
     if (scheme.weights.count(*layer.weight)) continue;
     try {
+      const bool has_channels = per_channel && op.form != Int8Form::kConvTransposed;
       scheme.weights[*layer.weight] =
-          quantize_weight(model.tensor(*layer.weight), per_channel, 0, largest);
+          quantize_weight(model.tensor(*layer.weight), has_channels, 0, largest);
     } catch (const Error& error) {
       throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
     }

@@ -24,15 +24,16 @@ struct Int8Scheme {
   /// Of the layers of the plan, by Int8Op::node; undefined for none.
   std::unordered_map<const torch::jit::Node*, at::Tensor> biases;
 
-  /// Of a value that will be INT8 or that an INT8 op reads: its own, or that of the value which an
-  /// op of Int8Op::Form::kSame made it from; nothing where the op's kernel has fixed numbers.
+  /// Of a value that will be INT8 or that an INT8 op reads: its own, or what follows from that of
+  /// the value which an op of Int8Form::kSame made it from; nothing for other values.
   std::optional<QuantizedRange> range_of(const torch::jit::Value* value) const;
 
   /// The same for a clone of the model that the scheme was made for, neither edited since.
   Int8Scheme on(const Model& clone) const;
 };
 
-/// Rounds every weight of the plan's layers; their biases stay as they are.
+/// Rounds every weight of the plan's layers, those of transposed convolutions with one scale a
+/// tensor (LibTorch takes no others); their biases stay as they are.
 /// Throws Error(kPass) naming a layer whose weights are not finite.
 void quantize_weights(Int8Scheme& scheme, const Model& model, bool per_channel,
                       std::int64_t largest);

@@ -99,9 +99,15 @@ QuantizedRange choose_symmetric_range(double magnitude) {
 c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
                       const ConvGeometry& geometry) {
   const std::string rank = std::to_string(weight.values.dim() - 2);
-  return call("quantized::conv" + rank + "d_prepack",
-              {to_quantized_tensor(weight), optional_bias(bias), geometry.stride, geometry.padding,
-               geometry.dilation, geometry.groups});
+  torch::jit::Stack stack{to_quantized_tensor(weight), optional_bias(bias), geometry.stride,
+                          geometry.padding};
+  const bool is_transposed = !geometry.output_padding.empty();
+  if (is_transposed) stack.emplace_back(geometry.output_padding);
+  stack.emplace_back(geometry.dilation);
+  stack.emplace_back(geometry.groups);
+  return call(
+      "quantized::conv" + std::string(is_transposed ? "_transpose" : "") + rank + "d_prepack",
+      std::move(stack));
 }
 
 c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias) {

@@ -43,7 +43,8 @@ QuantizedRange choose_symmetric_range(double magnitude);
 /// Steps from one end of an affine range to the other; from zero to an end of a symmetric one.
 constexpr std::int64_t kAffineSteps = 255, kSymmetricSteps = 127;
 
-/// Packed parameters for quantized::conv{1,2,3}d (by the weight's rank) / quantized::linear /
+/// Packed parameters for quantized::conv{1,2,3}d (by the weight's rank; conv_transpose{1,2,3}d
+/// where the geometry has an output padding, zeros too) / quantized::linear /
 /// quantized::linear_dynamic. Throws Error(kPass) if the engine refuses.
 c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
                       const ConvGeometry& geometry);

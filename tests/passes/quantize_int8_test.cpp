@@ -109,7 +109,7 @@ TEST(QuantizeInt8, NamesEveryLayerAndWhyItStaysFloat) {
     layers[layer.at("layer").get<std::string>()] = layer;
   EXPECT_EQ(layers.at("fc1").at("state"), "float");
   EXPECT_EQ(layers.at("fc1").at("reason"), "the recipe excludes it");
-  EXPECT_EQ(layers.at("norm1").at("state"), "float");
+  EXPECT_EQ(layers.at("norm1").at("state"), "int8");
   EXPECT_EQ(layers.at("fc2").at("state"), "int8");
   EXPECT_GT(layers.at("fc2").at("scale").get<double>(), 0);
 }

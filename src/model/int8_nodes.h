@@ -1,0 +1,51 @@
+// How INT8 graphs spell what LibTorch has no fast kernel for. Without FBGEMM, which Debian's
+// LibTorch lacks, quantize_per_tensor and dequantize go number by number, in 4.6 and 2.8 ns each;
+// spelled with kernels that compilers vectorise they take 0.6 and 0.9. Broadcasting INT8 kernels
+// fall back to 3 ns a number in what is left over of each row of channels.
+#pragma once
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/interpreter.h"
+#include "model/quantized.h"
+
+namespace edgecompress {
+
+/// Inserts at the graph's insert point. Sizes are asked of float values, by which `shapes` (of a
+/// run of the example input, perhaps empty) knows them; right for any sizes, fast for those.
+class Int8Nodes {
+ public:
+  Int8Nodes(torch::jit::Graph& graph, const ShapeMap& shapes) : graph_(graph), shapes_(shapes) {}
+
+  torch::jit::Node* insert(const std::string& op, const std::vector<torch::jit::Value*>& inputs);
+  torch::jit::Value* constant(const c10::IValue& value) { return graph_.insertConstant(value); }
+
+  /// INT8 of a float value.
+  torch::jit::Value* quantize(torch::jit::Value* value, QuantizedRange range);
+  /// Float of an INT8 value that was made of `original`.
+  torch::jit::Value* dequantize(torch::jit::Value* quantized, torch::jit::Value* original,
+                                QuantizedRange range);
+  /// `table`: uint8, [256]; the result is in `range`.
+  torch::jit::Value* look_up(torch::jit::Value* quantized, torch::jit::Value* original,
+                             torch::jit::Value* table, QuantizedRange range);
+  /// The mean over [2, 3] of a 4-D value; null where that is not what the node asks for.
+  torch::jit::Node* mean_of_images(torch::jit::Value* quantized, const torch::jit::Node* mean);
+  /// A factor [N, C, 1, 1] stretched to an image's size where broadcasting it would be slow; else
+  /// as it is.
+  torch::jit::Value* stretch(torch::jit::Value* factor, const torch::jit::Value* original,
+                             torch::jit::Value* image, const torch::jit::Value* image_original);
+
+ private:
+  std::int64_t rank(const torch::jit::Value* value) const;
+  bool is_worth_vectorising(const torch::jit::Value* value) const;
+  torch::jit::Value* convert(torch::jit::Value* value, c10::ScalarType type);
+
+  torch::jit::Graph& graph_;
+  const ShapeMap& shapes_;
+};
+
+}  // namespace edgecompress
