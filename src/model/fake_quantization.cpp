@@ -1,0 +1,202 @@
+#include "model/fake_quantization.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "model/layers.h"
+
+namespace edgecompress {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+namespace {
+
+constexpr std::int64_t kLargestActivation = 255;
+
+Value* insert_op(Graph& graph, const char* name, const std::vector<Value*>& inputs) {
+  Node* node = graph.create(c10::Symbol::fromQualString(name), inputs, 1);
+  return graph.insertNode(node)->output();
+}
+
+/// The grid that a kernel gives its output whatever its input's is.
+std::optional<QuantizedRange> fixed_grid(const Node* node) {
+  if (op_of(node) == "aten::hardsigmoid") return QuantizedRange{1.0 / 256, 0};
+  if (op_of(node) == "aten::tanh") return QuantizedRange{1.0 / 128, 128};
+  return std::nullopt;
+}
+
+/// Of ops that keep their input's grid: those whose results lie between its steps.
+bool computes_anew(const Node* node) {
+  static const std::set<std::string> ops = {"aten::avg_pool1d",
+                                            "aten::avg_pool2d",
+                                            "aten::avg_pool3d",
+                                            "aten::adaptive_avg_pool1d",
+                                            "aten::adaptive_avg_pool2d",
+                                            "aten::adaptive_avg_pool3d",
+                                            "aten::mean",
+                                            "aten::hardtanh",
+                                            "aten::relu6",
+                                            "aten::clamp",
+                                            "aten::upsample_bilinear2d"};
+  return ops.count(op_of(node)) > 0;
+}
+
+class Insertion {
+ public:
+  Insertion(Model& model, const Int8Scheme& scheme, FakeQuantizationParts& parts)
+      : graph_(model.edit()), scheme_(scheme), parts_(parts) {}
+
+  void run() {
+    for (const Int8Op& op : scheme_.plan.ops) replace(op);
+    torch::jit::EliminateDeadCode(graph_);
+  }
+
+ private:
+  void replace(const Int8Op& op) {
+    round_inputs(op);
+    if (op.layer) {
+      const torch::jit::WithInsertPoint guard(op.node);
+      replace_argument(op.node, "weight", parts_.weight(op));
+      replace_argument(op.node, "bias", parts_.bias(op));
+    }
+    if (op.has_own_range()) {
+      const QuantizedGrid grid{scheme_.ranges.at(op.output()), op.output()};
+      take_over(op, round(op.node->outputs()[0], grid), grid);
+      return;
+    }
+    const auto fixed = fixed_grid(op.node);
+    const QuantizedGrid grid = fixed ? QuantizedGrid{*fixed} : grids_.at(op.node->input(0));
+    if (fixed || computes_anew(op.node)) {
+      take_over(op, round(op.node->outputs()[0], grid), grid);
+    } else {
+      for (const Value* output : op.node->outputs()) grids_[output] = grid;
+    }
+  }
+
+  static void replace_argument(Node* node, const std::string& name, Value* value) {
+    const auto index = node->schema().argumentIndexWithName(name);
+    node->replaceInput(static_cast<std::size_t>(*index), value);
+  }
+
+  void round_inputs(const Int8Op& op) {
+    Node* reader = op.form == Int8Op::Form::kCat ? op.node->input(0)->node() : op.node;
+    std::size_t read = 1;
+    if (op.form == Int8Op::Form::kBinary) read = 2;
+    if (op.form == Int8Op::Form::kCat) read = reader->inputs().size();
+    for (std::size_t i = 0; i < read; ++i) reader->replaceInput(i, on_grid(reader->input(i)));
+  }
+
+  /// A value that is on a grid already, or rounded where it is made, for INT8 readers alone.
+  Value* on_grid(Value* value) {
+    if (grids_.count(value)) return value;
+    const auto known = rounded_.find(value);
+    if (known != rounded_.end()) return known->second;
+    const QuantizedGrid grid{scheme_.ranges.at(value), value};
+    const bool is_parameter = value->node()->kind() == c10::prim::Param;
+    const torch::jit::WithInsertPoint guard(
+        is_parameter ? *value->node()->owningBlock()->nodes().begin() : value->node()->next());
+    Value* result = parts_.round(value, grid);
+    grids_[result] = grid;
+    return rounded_[value] = result;
+  }
+
+  /// After the node that makes it.
+  Value* round(Value* value, const QuantizedGrid& grid) {
+    const torch::jit::WithInsertPoint guard(value->node()->next());
+    return parts_.round(value, grid);
+  }
+
+  /// Everybody who read the op's output, or that of its activation, reads `result`.
+  void take_over(const Int8Op& op, Value* result, const QuantizedGrid& grid) {
+    Value* made = op.node->outputs()[0];
+    grids_[result] = grid;
+    if (op.activation) {
+      op.activation->output()->replaceAllUsesWith(result);
+      op.activation->destroy();
+    } else {
+      made->replaceAllUsesAfterNodeWith(result->node(), result);
+    }
+  }
+
+  std::shared_ptr<Graph> graph_;
+  const Int8Scheme& scheme_;
+  FakeQuantizationParts& parts_;
+  std::unordered_map<const Value*, QuantizedGrid> grids_;  // of values that are on one
+  std::unordered_map<const Value*, Value*> rounded_;       // of float values
+};
+
+/// Weights as INT8 attributes, scales as constants.
+class StoredParts : public FakeQuantizationParts {
+ public:
+  StoredParts(Model& model, const Int8Scheme& scheme)
+      : model_(model), graph_(*model.edit()), scheme_(scheme) {}
+
+  Value* weight(const Int8Op& op) override {
+    const std::string& name = *op.layer->weight;
+    auto stored = stored_.find(name);
+    if (stored == stored_.end())
+      stored = stored_.emplace(name, store_weight(model_, name, scheme_.weights.at(name))).first;
+    return insert_dequantized(graph_, model_, stored->second);
+  }
+
+  Value* bias(const Int8Op& op) override {
+    const at::Tensor& bias = scheme_.biases.at(op.node);
+    if (!bias.defined()) return graph_.insertConstant(c10::IValue());
+    const std::string name = model_.add_attribute(op.layer->name + ".bias", c10::TensorType::get(),
+                                                  bias.detach().to(at::kFloat));
+    return insert_attribute(graph_, model_, name);
+  }
+
+  Value* round(Value* value, const QuantizedGrid& grid) override {
+    return insert_op(graph_, "aten::fake_quantize_per_tensor_affine",
+                     {value, graph_.insertConstant(grid.range.scale),
+                      graph_.insertConstant(grid.range.zero_point), graph_.insertConstant(0),
+                      graph_.insertConstant(kLargestActivation)});
+  }
+
+ private:
+  Model& model_;
+  Graph& graph_;
+  const Int8Scheme& scheme_;
+  std::unordered_map<std::string, StoredWeight> stored_;  // layers may share theirs
+};
+
+}  // namespace
+
+void insert_fake_quantization(Model& model, const Int8Scheme& scheme,
+                              FakeQuantizationParts& parts) {
+  Insertion(model, scheme, parts).run();
+}
+
+void simulate_int8(Model& model, const Int8Scheme& scheme) {
+  StoredParts parts(model, scheme);
+  insert_fake_quantization(model, scheme, parts);
+  model.remove_unused_attributes();
+}
+
+StoredWeight store_weight(Model& model, const std::string& name, const QuantizedWeight& weight) {
+  std::vector<std::int64_t> along_axis(static_cast<std::size_t>(weight.values.dim()), 1);
+  if (weight.scales.numel() > 1)
+    along_axis.at(static_cast<std::size_t>(weight.axis)) = weight.scales.numel();
+  const at::Tensor scales = weight.scales.reshape(along_axis).to(at::kFloat);
+  const auto type = c10::TensorType::get();
+  return {model.add_attribute(name + ".values", type, weight.values),
+          model.add_attribute(name + ".scales", type, scales)};
+}
+
+Value* insert_dequantized(Graph& graph, const Model& model, const StoredWeight& weight) {
+  Value* no = graph.insertConstant(false);
+  Value* as_float = insert_op(graph, "aten::to",
+                              {insert_attribute(graph, model, weight.values),
+                               graph.insertConstant(static_cast<std::int64_t>(at::kFloat)), no, no,
+                               graph.insertConstant(c10::IValue())});
+  return insert_op(graph, "aten::mul", {as_float, insert_attribute(graph, model, weight.scales)});
+}
+
+}  // namespace edgecompress
