@@ -21,6 +21,7 @@
 #include "model/int8_rewrite.h"
 #include "model/layers.h"
 #include "passes/pass.h"
+#include "train/accuracy_tools.h"
 #include "train/calibration.h"
 
 namespace edgecompress {
@@ -34,6 +35,7 @@ struct QuantizeInt8Options {
   bool per_channel = true;
   bool dynamic_rnn = true;
   bool reduce_range = true;
+  AccuracyToolOptions accuracy;
   std::vector<std::string> include, exclude;
 };
 
@@ -57,6 +59,7 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   options.add("reduce_range", &T::reduce_range,
               "weights in 7 bits, which no x86 CPU overflows; false gives them all 8, for CPUs "
               "with VNNI or ARM dot products");
+  options.splice(&T::accuracy, accuracy_tool_options());
   options.add("include", &T::include,
               "only layers whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
@@ -97,17 +100,26 @@ class QuantizeInt8 : public Pass {
     result.counts["batch_norms_folded"] = static_cast<double>(folding.folded);
     result.counts["calibration_samples"] = static_cast<double>(data->size());
 
+    const AccurateInt8 int8 = make_accurate_int8(
+        model,
+        [&](Model& network) { return make_scheme(network, *context.data, context.progress); },
+        options_.accuracy, *context.data, context.progress);
+    if (!int8.tools.empty()) result.details["accuracy_tools"] = to_json(int8.tools);
+    return rewrite_static_int8(model, int8.scheme);
+  }
+
+  Int8Scheme make_scheme(Model& model, const DataSets& data, Progress& progress) const {
     const Int8Plan wish = plan_static_int8(model, filter_, [](const Value*) { return true; });
     const auto kind =
         options_.observer == "minmax" ? ObserverKind::kMinMax : ObserverKind::kHistogram;
     Calibration calibration(model, wish, kind);
-    calibration.run(data, context.data->calibration_batch, context.progress);
+    calibration.run(data.calibration, data.calibration_batch, progress);
     Int8Scheme scheme;
     scheme.plan = plan_static_int8(
         model, filter_, [&](const Value* value) { return calibration.has_range(value); });
     for (const Value* value : scheme.plan.measured) scheme.ranges[value] = calibration.range(value);
     quantize_weights(scheme, model, options_.per_channel, largest_weight());
-    return rewrite_static_int8(model, scheme);
+    return scheme;
   }
 
   DynamicInt8Options dynamic_options(bool has_linear) const {

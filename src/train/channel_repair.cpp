@@ -8,16 +8,14 @@
 #include <optional>
 #include <utility>
 
-#include "data/views.h"
-#include "edgecompress/error.h"
 #include "model/interpreter.h"
+#include "train/held_out_calibration.h"
 #include "train/repair_fits.h"
 
 namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kMostRepairSamples = 512;
-constexpr std::int64_t kFewestToHoldOut = 8;
 constexpr std::int64_t kMostInBatch = 32;
 
 /// One batch on its way through both networks.
@@ -91,19 +89,9 @@ class Repair {
   Repair(const Model& before, const Model& after, const DataSets& data, Progress& progress,
          std::int64_t live_bytes)
       : before_(before), after_(after), progress_(progress), live_bytes_(live_bytes) {
-    const auto& all = data.calibration;
-    if (all == nullptr || all->size() == 0) {
-      throw Error(ExitCode::kData, "repair: there are no calibration samples",
-                  "give the recipe a data.calibration");
-    }
-    const std::int64_t count = std::min(all->size(), kMostRepairSamples);
-    std::vector<std::int64_t> fitted, held_out;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const bool is_held_out = count >= kFewestToHoldOut && i % 4 == 3;
-      (is_held_out ? held_out : fitted).push_back(i * all->size() / count);
-    }
-    fitted_ = std::make_shared<SubsetDataset>(all, fitted);
-    held_out_ = held_out.empty() ? fitted_ : std::make_shared<SubsetDataset>(all, held_out);
+    const HeldOutCalibration parts = hold_out_calibration(data, kMostRepairSamples);
+    fitted_ = parts.fitted;
+    held_out_ = parts.held_out;
     batch_size_ = std::min(data.calibration_batch, kMostInBatch);
     error_ = measure();
   }
