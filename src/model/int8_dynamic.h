@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/int8_plan.h"
+#include "model/layer_filter.h"
 
 namespace edgecompress {
 

@@ -71,12 +71,12 @@ Int8Form form_of(const Layer& layer) {
 
 class Int8Planner {
  public:
-  Int8Planner(Model& model, const LayerFilter& filter,
+  Int8Planner(Model& model, const LayerRefusal& refusal,
               const std::function<bool(const Value*)>& has_range)
       : model_(model), has_range_(has_range), layers_(find_layers(model)) {
     for (Layer& layer : layers_) {
       if (layer.bias && model.attribute(*layer.bias).isNone()) layer.bias.reset();
-      const std::string obstacle = obstacle_of(layer, filter);
+      const std::string obstacle = obstacle_of(layer, refusal);
       if (!obstacle.empty()) {
         reasons_[layer.node] = obstacle;
       } else {
@@ -200,13 +200,13 @@ class Int8Planner {
   }
 
   /// "" if the layer can be INT8.
-  std::string obstacle_of(const Layer& layer, const LayerFilter& filter) const {
+  std::string obstacle_of(const Layer& layer, const LayerRefusal& refusal) const {
     const std::string op = op_of(layer.node);
     if (op.rfind("quantized::", 0) == 0) return "it is INT8 already";
     if (op == "aten::_convolution" || op == "aten::convolution")
       return op + " is not a canonical op";
     if (std::string obstacle = obstacle_by_kind(layer.kind); !obstacle.empty()) return obstacle;
-    if (!filter.accepts(layer.name)) return "the recipe excludes it";
+    if (std::string reason = refusal(layer); !reason.empty()) return reason;
     if (is_written(layer.node->input(0)) || is_written(layer.node->outputs()[0]))
       return "its input or output is changed in place";
     if (is_norm(layer))
@@ -257,9 +257,9 @@ std::vector<Value*> Int8Op::operands() const {
   return {node->input(0)};
 }
 
-Int8Plan plan_static_int8(Model& model, const LayerFilter& filter,
+Int8Plan plan_static_int8(Model& model, const LayerRefusal& refusal,
                           const std::function<bool(const Value*)>& has_range) {
-  return Int8Planner(model, filter, has_range).run();
+  return Int8Planner(model, refusal, has_range).run();
 }
 
 }  // namespace edgecompress

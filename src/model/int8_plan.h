@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "model/int8_kernels.h"
-#include "model/layer_filter.h"
 #include "model/layers.h"
 #include "model/quantized.h"
 
@@ -46,12 +45,15 @@ struct Int8Plan {
   std::vector<Int8Layer> float_layers;
 };
 
-/// Plans static INT8: every convolution and linear layer that the filter accepts, and what lies
+/// Why a layer is to stay float; "" if it need not.
+using LayerRefusal = std::function<std::string(const Layer&)>;
+
+/// Plans static INT8: every convolution and linear layer that is not refused, and what lies
 /// between them as long as it has an INT8 kernel, so that values stay INT8 from layer to layer.
 /// Activations and norms that only float ops read stay float: rounding them would gain nothing.
 /// Dropouts and foldable batch norms should be gone. `has_range` says whether a value's range is
 /// known: always true before calibration; after it, false for what the data never reached.
-Int8Plan plan_static_int8(Model& model, const LayerFilter& filter,
+Int8Plan plan_static_int8(Model& model, const LayerRefusal& refusal,
                           const std::function<bool(const torch::jit::Value*)>& has_range);
 
 }  // namespace edgecompress

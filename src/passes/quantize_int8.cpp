@@ -109,14 +109,17 @@ class QuantizeInt8 : public Pass {
   }
 
   Int8Scheme make_scheme(Model& model, const DataSets& data, Progress& progress) const {
-    const Int8Plan wish = plan_static_int8(model, filter_, [](const Value*) { return true; });
+    const auto refusal = [this](const Layer& layer) {
+      return filter_.accepts(layer.name) ? "" : "the recipe excludes it";
+    };
+    const Int8Plan wish = plan_static_int8(model, refusal, [](const Value*) { return true; });
     const auto kind =
         options_.observer == "minmax" ? ObserverKind::kMinMax : ObserverKind::kHistogram;
     Calibration calibration(model, wish, kind);
     calibration.run(data.calibration, data.calibration_batch, progress);
     Int8Scheme scheme;
     scheme.plan = plan_static_int8(
-        model, filter_, [&](const Value* value) { return calibration.has_range(value); });
+        model, refusal, [&](const Value* value) { return calibration.has_range(value); });
     for (const Value* value : scheme.plan.measured) scheme.ranges[value] = calibration.range(value);
     quantize_weights(scheme, model, options_.per_channel, largest_weight());
     return scheme;

@@ -14,8 +14,8 @@ Int8Scheme make_int8_scheme(Model& model, std::shared_ptr<const Dataset> data) {
   fold_batch_norms(model);
   remove_dropouts(model);
   Int8Scheme scheme;
-  scheme.plan =
-      plan_static_int8(model, LayerFilter({}, {}), [](const torch::jit::Value*) { return true; });
+  scheme.plan = plan_static_int8(
+      model, [](const Layer&) { return ""; }, [](const torch::jit::Value*) { return true; });
   Calibration calibration(model, scheme.plan, ObserverKind::kMinMax);
   Progress silent;
   calibration.run(std::move(data), 8, silent);
