@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
+#include <utility>
 
 #include "edgecompress/error.h"
 
@@ -17,29 +19,53 @@ struct AxisPosition {
   std::size_t axis;
   std::int64_t position;
 };
+using Places = c10::ArrayRef<AxisPosition>;
 
-/// By root cell, in the order of their numbers: layers in execution order, channels ascending.
-std::map<Cell, std::vector<AxisPosition>> places_by_cell(const ChannelFlow& flow) {
-  std::map<Cell, std::vector<AxisPosition>> places;
-  for (std::size_t axis = 0; axis < flow.axes.size(); ++axis) {
-    const auto& cells = flow.axes[axis].cells;
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      places[flow.sets.find(cells[i])].push_back({axis, static_cast<std::int64_t>(i)});
-    }
+/// The places of every root cell, in the order of axes and positions.
+class PlacesByCell {
+ public:
+  explicit PlacesByCell(const ChannelFlow& flow)
+      : ends_(static_cast<std::size_t>(flow.sets.size()) + 1) {
+    const auto for_each_place = [&](const auto& show) {
+      for (std::size_t axis = 0; axis < flow.axes.size(); ++axis) {
+        const auto& cells = flow.axes[axis].cells;
+        for (std::size_t i = 0; i < cells.size(); ++i) {
+          show(static_cast<std::size_t>(flow.sets.find(cells[i])),
+               AxisPosition{axis, static_cast<std::int64_t>(i)});
+        }
+      }
+    };
+    for_each_place([&](std::size_t cell, AxisPosition) { ++ends_[cell + 1]; });
+    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
+    places_.resize(ends_.back());
+    for_each_place([&](std::size_t cell, AxisPosition place) { places_[ends_[cell]++] = place; });
   }
-  return places;
-}
+
+  Cell cells() const { return static_cast<Cell>(ends_.size() - 1); }
+  Places of(Cell cell) const {
+    const std::size_t first = cell == 0 ? 0 : ends_[static_cast<std::size_t>(cell) - 1];
+    return Places(places_).slice(first, ends_[static_cast<std::size_t>(cell)] - first);
+  }
+
+ private:
+  std::vector<std::size_t> ends_;  // in places_, of each cell's
+  std::vector<AxisPosition> places_;
+};
 
 /// Which dimensions a unit touches, and how many positions of each.
 using Signature = std::vector<std::pair<std::size_t, std::size_t>>;
 
-Signature signature_of(const std::vector<AxisPosition>& places) {
-  std::map<std::size_t, std::size_t> counts;
-  for (const AxisPosition& place : places) ++counts[place.axis];
-  return {counts.begin(), counts.end()};
+Signature signature_of(Places places) {
+  Signature signature;
+  for (const AxisPosition& place : places) {
+    if (signature.empty() || signature.back().first != place.axis)
+      signature.emplace_back(place.axis, 0);
+    ++signature.back().second;
+  }
+  return signature;
 }
 
-bool is_produced(const ChannelFlow& flow, const std::vector<AxisPosition>& places) {
+bool is_produced(const ChannelFlow& flow, Places places) {
   return std::any_of(places.begin(), places.end(), [&](const AxisPosition& place) {
     return flow.axes[place.axis].role == Role::kProduces;
   });
@@ -55,27 +81,27 @@ ChannelGroup empty_group(const ChannelFlow& flow, const Signature& signature) {
   return group;
 }
 
-void add_unit(ChannelGroup& group, const Signature& signature,
-              const std::vector<AxisPosition>& places, Cell cell) {
+void add_unit(ChannelGroup& group, const Signature& signature, Places places, Cell cell) {
   group.units.push_back(cell);
+  const AxisPosition* place = places.begin();
   for (std::size_t i = 0; i < signature.size(); ++i) {
-    std::vector<std::int64_t> positions;
-    for (const AxisPosition& place : places) {
-      if (place.axis == signature[i].first) positions.push_back(place.position);
-    }
-    std::sort(positions.begin(), positions.end());
-    group.members[i].positions.push_back(std::move(positions));
+    auto& positions = group.members[i].positions.emplace_back();
+    for (std::size_t left = signature[i].second; left > 0; --left)
+      positions.push_back((place++)->position);
   }
 }
 
+/// In the order of the cells' numbers: layers in execution order, channels ascending.
 void gather_groups(ChannelGroups& found) {
   std::map<Signature, std::size_t> group_of;
-  for (const auto& [cell, places] : places_by_cell(found.flow)) {
-    if (found.flow.sets.is_fixed(cell) || !is_produced(found.flow, places)) continue;
-    const Signature signature = signature_of(places);
+  const PlacesByCell places(found.flow);
+  for (Cell cell = 0; cell < places.cells(); ++cell) {
+    const Places own = places.of(cell);
+    if (own.empty() || found.flow.sets.is_fixed(cell) || !is_produced(found.flow, own)) continue;
+    const Signature signature = signature_of(own);
     const auto known = group_of.emplace(signature, found.groups.size());
     if (known.second) found.groups.push_back(empty_group(found.flow, signature));
-    add_unit(found.groups[known.first->second], signature, places, cell);
+    add_unit(found.groups[known.first->second], signature, own, cell);
   }
 }
 

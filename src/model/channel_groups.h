@@ -57,9 +57,10 @@ using UnitChoice = std::vector<std::vector<std::int64_t>>;
 /// must stay. Throws Error(kPass) if a size can't be expressed.
 void remove_channels(Model& model, const ChannelGroups& groups, const UnitChoice& removed);
 
-/// Leaves every shape as it is, but lets nothing read the units, so that the outputs are those
-/// which remove_channels gives: weights that consume them become zero, products of activations meet
-/// zeros there, and norms over channels take in the others only.
+/// `model`: the one that the groups are of, or a clone of it. Leaves every shape as it is, but lets
+/// nothing read the units, so that the outputs are those which remove_channels gives: weights that
+/// consume them become zero, products of activations meet zeros there, and norms over channels take
+/// in the others only.
 void mask_channels(Model& model, const ChannelGroups& groups, const UnitChoice& removed);
 
 }  // namespace edgecompress

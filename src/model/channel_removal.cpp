@@ -40,6 +40,16 @@ std::optional<at::Tensor> kept_positions(const ChannelFlow& flow, const std::vec
   return at::tensor(kept, at::kLong);
 }
 
+/// Positions of the axis that go.
+at::Tensor removed_positions(const ChannelFlow& flow, const std::vector<Cell>& cells,
+                             const std::unordered_set<Cell>& removed) {
+  std::vector<std::int64_t> gone;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (removed.count(flow.sets.find(cells[i])) > 0) gone.push_back(static_cast<std::int64_t>(i));
+  }
+  return at::tensor(gone, at::kLong);
+}
+
 /// Norms over channels, changed to take in only those that stay; the others come out as zero.
 /// `normalized`: how many of the dimensions a layer norm takes in.
 void narrow_norm(torch::jit::Graph& graph, Node* node, const std::vector<std::int64_t>& sizes,
@@ -71,9 +81,21 @@ void narrow_norm(torch::jit::Graph& graph, Node* node, const std::vector<std::in
   node->output()->replaceAllUsesAfterNodeWith(whole->node(), whole);
 }
 
-void narrow_norms(Model& model, const ChannelGroups& groups,
+/// The nodes of a graph by those that they are copies of.
+using Copies = std::unordered_map<const Node*, Node*>;
+
+void pair_nodes(const torch::jit::Block* originals, torch::jit::Block* own, Copies& copies) {
+  auto copy = own->nodes().begin();
+  for (const Node* node : originals->nodes()) {
+    copies[node] = *copy;
+    for (std::size_t i = 0; i < node->blocks().size(); ++i)
+      pair_nodes(node->blocks()[i], copy->blocks()[i], copies);
+    ++copy;
+  }
+}
+
+void narrow_norms(torch::jit::Graph& graph, const Copies& copies, const ChannelGroups& groups,
                   const std::unordered_set<Cell>& removed) {
-  const auto graph = model.edit();
   for (const RecordedStep& step : groups.run.steps) {
     const std::string op = step.node->kind().toQualString();
     const bool is_layer_norm = op == "aten::layer_norm";
@@ -87,21 +109,20 @@ void narrow_norms(Model& model, const ChannelGroups& groups,
       if (is_layer_norm ? dim < first : dim != 1) continue;
       const auto kept = kept_positions(groups.flow, cells_along(known->second, dim), removed);
       if (!kept) continue;
-      narrow_norm(*graph, const_cast<Node*>(step.node), known->second.sizes, normalized, dim,
-                  *kept);
+      narrow_norm(graph, copies.at(step.node), known->second.sizes, normalized, dim, *kept);
     }
   }
 }
 
 /// The letter or place of what a product sums over: (operand, its dimension).
-std::vector<std::pair<Value*, std::int64_t>> summed_dims(const Node* node) {
+std::vector<std::pair<const Value*, std::int64_t>> summed_dims(const Node* node) {
   const std::string op = node->kind().toQualString();
   if (op == "aten::einsum") {
     const auto& operands = node->input(1)->node()->inputs();
     const auto equation = constant_of(node->input(0));
     const auto letters = equation ? channels::parse_einsum(equation->toStringRef()) : std::nullopt;
     if (!letters || operands.size() != 2) return {};
-    std::vector<std::pair<Value*, std::int64_t>> summed;
+    std::vector<std::pair<const Value*, std::int64_t>> summed;
     for (std::size_t dim = 0; dim < letters->left.size(); ++dim) {
       if (letters->out.find(letters->left[dim]) == std::string::npos)
         summed.push_back({operands[0], static_cast<std::int64_t>(dim)});
@@ -112,14 +133,13 @@ std::vector<std::pair<Value*, std::int64_t>> summed_dims(const Node* node) {
   const bool is_product = has_bias || op == "aten::matmul" || op == "aten::mm" ||
                           op == "aten::bmm" || op == "aten::scaled_dot_product_attention";
   if (!is_product) return {};
-  return {{const_cast<Node*>(node)->input(has_bias ? 1 : 0), -1}};
+  return {{node->input(has_bias ? 1 : 0), -1}};
 }
 
 /// Where two activations meet, no weight reads the channels that can be set to zero: the one of
 /// them is.
-void mask_products(Model& model, const ChannelGroups& groups,
+void mask_products(torch::jit::Graph& graph, const Copies& copies, const ChannelGroups& groups,
                    const std::unordered_set<Cell>& removed) {
-  const auto graph = model.edit();
   for (const RecordedStep& step : groups.run.steps) {
     for (const auto& [operand, dim_given] : summed_dims(step.node)) {
       const auto known = groups.flow.values.find(operand);
@@ -134,14 +154,15 @@ void mask_products(Model& model, const ChannelGroups& groups,
       shape[static_cast<std::size_t>(dim)] = static_cast<std::int64_t>(cells.size());
       at::Tensor mask = at::zeros({shape[static_cast<std::size_t>(dim)]}, at::kBool);
       mask.index_fill_(0, *kept, true);
-      Node* node = const_cast<Node*>(step.node);
-      Node* reader = node->kind() == c10::Symbol::fromQualString("aten::einsum")
-                         ? node->input(1)->node()
-                         : node;
+      const bool is_listed = step.node->kind() == c10::Symbol::fromQualString("aten::einsum");
+      const Node* original = is_listed ? step.node->input(1)->node() : step.node;
+      const auto inputs = original->inputs();
+      const auto place = std::find(inputs.begin(), inputs.end(), operand) - inputs.begin();
+      Node* reader = copies.at(original);
+      Value* whole = reader->input(static_cast<std::size_t>(place));
       const torch::jit::WithInsertPoint point(reader);
       reader->replaceInputWith(
-          operand,
-          graph->insert(c10::aten::mul, {operand, graph->insertConstant(mask.view(shape))}));
+          whole, graph.insert(c10::aten::mul, {whole, graph.insertConstant(mask.view(shape))}));
     }
   }
 }
@@ -162,15 +183,15 @@ void mask_channels(Model& model, const ChannelGroups& groups, const UnitChoice& 
   const auto cells = cells_of(groups, removed);
   for (const ChannelAxis& axis : groups.flow.axes) {
     if (axis.role != ChannelAxis::Role::kConsumes && !axis.is_consumed_too) continue;
-    const auto kept = kept_positions(groups.flow, axis.cells, cells);
-    if (!kept) continue;
-    const at::Tensor whole = model.tensor(axis.tensor).detach();
-    at::Tensor masked = at::zeros_like(whole);
-    masked.index_copy_(axis.dim, *kept, whole.index_select(axis.dim, *kept));
-    model.set_tensor(axis.tensor, masked);
+    const at::Tensor gone = removed_positions(groups.flow, axis.cells, cells);
+    if (gone.numel() > 0) model.tensor(axis.tensor).detach().index_fill_(axis.dim, gone, 0);
   }
-  mask_products(model, groups, cells);
-  narrow_norms(model, groups, cells);
+  if (groups.run.steps.empty()) return;
+  const auto graph = model.edit();
+  Copies copies;
+  pair_nodes(groups.run.steps[0].node->owningGraph()->block(), graph->block(), copies);
+  mask_products(*graph, copies, groups, cells);
+  narrow_norms(*graph, copies, groups, cells);
 }
 
 }  // namespace edgecompress

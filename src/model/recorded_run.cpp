@@ -1,9 +1,13 @@
 #include "model/recorded_run.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
 
 #include "model/conv_geometry.h"
 #include "model/interpreter.h"
@@ -65,18 +69,63 @@ std::optional<Sizes> sizes_of_product(const at::Tensor& a, const at::Tensor& b) 
   return is_batch_alike ? std::optional<Sizes>(sizes) : std::nullopt;
 }
 
-/// Of a convolution or matrix product that is given sizes it takes; the op itself says what is
-/// wrong with others.
-std::optional<Sizes> sizes_of_output(const torch::jit::Node& node, c10::ArrayRef<IValue> given) {
-  if (given.size() < 2 || !given[0].isTensor() || !given[1].isTensor()) return {};
-  const at::Tensor &a = given[0].toTensor(), &b = given[1].toTensor();
-  if (!a.defined() || !b.defined() || a.scalar_type() != b.scalar_type()) return {};
-  const std::string op = op_of(&node);
-  if (op == "aten::conv1d" || op == "aten::conv2d" || op == "aten::conv3d")
-    return sizes_of_conv(node, a, b);
-  if (op == "aten::linear") return sizes_of_linear(a, b);
-  if (op == "aten::matmul" || op == "aten::bmm" || op == "aten::mm") return sizes_of_product(a, b);
+std::optional<Sizes> sizes_of_sum(const at::Tensor& a, const at::Tensor& b) {
+  if (at::is_expandable_to(b.sizes(), a.sizes())) return a.sizes().vec();
+  if (at::is_expandable_to(a.sizes(), b.sizes())) return b.sizes().vec();
   return {};
+}
+
+/// Of an op whose inputs are tensors of one floating type, and whose output is of that type too.
+using SizesOfOp = std::optional<Sizes> (*)(const torch::jit::Node& node, const at::Tensor& a,
+                                           const at::Tensor& b);
+
+const std::map<std::string, SizesOfOp>& ops_of_two() {
+  static const std::map<std::string, SizesOfOp> ops = [] {
+    std::map<std::string, SizesOfOp> all;
+    for (const char* op : {"conv1d", "conv2d", "conv3d"}) all[op] = sizes_of_conv;
+    for (const char* op : {"matmul", "bmm", "mm"}) {
+      all[op] = [](const torch::jit::Node&, const at::Tensor& a, const at::Tensor& b) {
+        return sizes_of_product(a, b);
+      };
+    }
+    for (const char* op : {"add", "sub", "mul", "div"}) {
+      all[op] = [](const torch::jit::Node&, const at::Tensor& a, const at::Tensor& b) {
+        return sizes_of_sum(a, b);
+      };
+    }
+    all["linear"] = [](const torch::jit::Node&, const at::Tensor& a, const at::Tensor& b) {
+      return sizes_of_linear(a, b);
+    };
+    return all;
+  }();
+  return ops;
+}
+
+/// Whose output has the sizes and the type of the first input.
+bool keeps_sizes(const std::string& op) {
+  static const std::set<std::string> ops = {
+      "relu",       "relu6",       "hardtanh",   "gelu",       "silu",
+      "mish",       "elu",         "sigmoid",    "hardswish",  "tanh",
+      "leaky_relu", "hardsigmoid", "prelu",      "contiguous", "softplus",
+      "dropout",    "batch_norm",  "layer_norm", "group_norm", "instance_norm"};
+  return ops.count(op) > 0;
+}
+
+/// Of convolutions, products and ops on single elements that are given sizes they take; the op
+/// itself says what is wrong with others.
+std::optional<Sizes> sizes_of_output(const torch::jit::Node& node, c10::ArrayRef<IValue> given) {
+  constexpr std::size_t kNamespace = 6;  // "aten::"
+  const auto is_float = [](const IValue& value) {
+    return value.isTensor() && value.toTensor().defined() && value.toTensor().is_floating_point();
+  };
+  if (!node.kind().is_aten() || given.empty() || !is_float(given[0])) return {};
+  const at::Tensor& a = given[0].toTensor();
+  const std::string op = op_of(&node).substr(kNamespace);
+  if (keeps_sizes(op)) return a.sizes().vec();
+  const auto rule = ops_of_two().find(op);
+  if (rule == ops_of_two().end() || given.size() < 2 || !is_float(given[1])) return {};
+  const at::Tensor& b = given[1].toTensor();
+  return a.scalar_type() == b.scalar_type() ? rule->second(node, a, b) : std::nullopt;
 }
 
 using ValueSet = std::unordered_set<const torch::jit::Value*>;
@@ -99,11 +148,14 @@ void find_statics(const torch::jit::Block* block, ValueSet& statics) {
   }
 }
 
-/// Whether every size is the same whatever the numbers in the activations.
+/// Whether every size is the same whatever the numbers in the activations, and nothing writes
+/// there.
 bool has_static_sizes(const torch::jit::Graph& graph, const ValueSet& statics) {
   canonical::StaticValues values({});
   for (const auto* node : graph.nodes()) {
     if (!node->blocks().empty() || node->kind() == c10::prim::SetAttr) return false;
+    const auto* schema = node->maybeSchema();
+    if (schema != nullptr && schema->is_mutable()) return false;
     // x[mask] is as long as the mask has ones.
     if (op_of(node) == "aten::index" && statics.count(node->input(1)) == 0) return false;
     for (const auto* output : node->outputs()) {
@@ -141,8 +193,8 @@ RecordedRun record_run(const Model& model, const std::vector<at::Tensor>& inputs
   if (has_static_sizes(graph, run.statics)) {
     stand_in = [&](const torch::jit::Node& node, c10::ArrayRef<IValue> given) {
       const auto sizes = is_static(node, run.statics) ? std::nullopt : sizes_of_output(node, given);
-      return sizes ? std::optional<IValue>(at::zeros(*sizes, given[0].toTensor().options()))
-                   : std::nullopt;
+      if (!sizes) return std::optional<IValue>();
+      return std::optional<IValue>(at::zeros({}, given[0].toTensor().options()).expand(*sizes));
     };
   }
   Interpreter(model).run({inputs.begin(), inputs.end()}, observe, stand_in);

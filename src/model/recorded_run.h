@@ -1,7 +1,7 @@
 // One run of a model, node by node, with what each node was given: sizes instead of activations, so
 // that it costs no memory; numbers, lists and whatever hangs on attributes alone as they were.
-// Where no size hangs on what is in an activation, convolutions and matrix products of activations
-// only make zeros of the right sizes, so that it costs little time.
+// Where no size hangs on what is in an activation, and nothing is written in place, layers and ops
+// on single elements only make one zero, expanded to the right sizes, so that it costs little time.
 #pragma once
 
 #include <ATen/core/ivalue.h>
