@@ -1,40 +1,97 @@
 #include "train/latency_search.h"
 
-#include <optional>
+#include <algorithm>
+#include <numeric>
+#include <utility>
 
 namespace edgecompress {
 namespace {
 
-constexpr int kMostMeasurements = 8;
+constexpr std::size_t kMostMeasurements = 14;
 constexpr double kCloseEnough = 0.01;
+constexpr std::size_t kBelieved = 2;  // measurements
+
+class Bisection {
+ public:
+  Bisection(std::int64_t most, double target, const std::function<double(std::int64_t)>& measure)
+      : enough_{most},
+        // Bisecting further would tell noise apart.
+        near_(std::max<std::int64_t>(1, most / 128)),
+        target_(target),
+        measure_(measure) {}
+
+  LatencySearch run() {
+    while (is_affordable() && step()) {
+    }
+    while (shares_of(enough_.back()).size() < kBelieved) measure(enough_.back());
+    found_.count = enough_.back();
+    found_.share = mean_share(found_.count);
+    found_.is_met = found_.share <= target_;
+    return std::move(found_);
+  }
+
+ private:
+  /// Of another measurement, with what the result would need then.
+  bool is_affordable() const {
+    return found_.measurements.size() + 1 + kBelieved <= kMostMeasurements;
+  }
+
+  /// One measurement more; false if there is nothing left to be told by one.
+  bool step() {
+    const std::int64_t enough = enough_.back(), too_few = too_few_.back();
+    const bool is_close = was_measured(enough) && mean_share(enough) > target_ - kCloseEnough;
+    if (!is_close && enough - too_few > near_) {
+      const std::int64_t middle = too_few + (enough - too_few) / 2;
+      (measure(middle) > target_ ? too_few_ : enough_).push_back(middle);
+      return true;
+    }
+    if (shares_of(enough).size() < kBelieved) {
+      const bool is_enough = measure(enough) <= target_;
+      if (!is_enough && enough_.size() > 1) {
+        enough_.pop_back();
+        too_few_.push_back(enough);
+      }
+      return true;
+    }
+    if (is_close || too_few < 0 || shares_of(too_few).size() >= kBelieved) return false;
+    if (measure(too_few) <= target_) {
+      too_few_.pop_back();
+      enough_.push_back(too_few);
+    }
+    return true;
+  }
+
+  std::vector<double> shares_of(std::int64_t count) const {
+    std::vector<double> shares;
+    for (const LatencyMeasurement& measured : found_.measurements) {
+      if (measured.count == count) shares.push_back(measured.share);
+    }
+    return shares;
+  }
+  bool was_measured(std::int64_t count) const { return !shares_of(count).empty(); }
+  double mean_share(std::int64_t count) const {
+    const auto shares = shares_of(count);
+    return std::accumulate(shares.begin(), shares.end(), 0.0) / static_cast<double>(shares.size());
+  }
+  /// Returns the mean of all measurements of this count.
+  double measure(std::int64_t count) {
+    found_.measurements.push_back({count, measure_(count)});
+    return mean_share(count);
+  }
+
+  // Each nearer to the result than the one before it.
+  std::vector<std::int64_t> too_few_{-1}, enough_;
+  std::int64_t near_;
+  double target_;
+  const std::function<double(std::int64_t)>& measure_;
+  LatencySearch found_;
+};
 
 }  // namespace
 
 LatencySearch search_latency(std::int64_t most, double target,
                              const std::function<double(std::int64_t)>& share_without) {
-  LatencySearch search;
-  const auto measure = [&](std::int64_t count) {
-    search.measurements.push_back({count, share_without(count)});
-    return search.measurements.back().share;
-  };
-  std::int64_t too_few = -1, enough = most;
-  std::optional<double> share_of_enough;
-  // The last measurement is for `most`, should nothing less be enough.
-  for (int i = 1; i < kMostMeasurements && enough - too_few > 1; ++i) {
-    const std::int64_t middle = too_few + (enough - too_few) / 2;
-    const double share = measure(middle);
-    if (share > target) {
-      too_few = middle;
-      continue;
-    }
-    enough = middle;
-    share_of_enough = share;
-    if (share > target - kCloseEnough) break;
-  }
-  search.count = enough;
-  search.share = share_of_enough ? *share_of_enough : measure(enough);
-  search.is_met = search.share <= target;
-  return search;
+  return Bisection(most, target, share_without).run();
 }
 
 }  // namespace edgecompress

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 namespace edgecompress {
@@ -26,11 +29,11 @@ TEST(LatencySearch, FindsTheSmallestCountThatMeetsTheTarget) {
   EXPECT_TRUE(found.is_met);
 }
 
-TEST(LatencySearch, MeasuresAtMostEightTimesAndComesClose) {
+TEST(LatencySearch, ComesCloseOnAQuietMachineInTenMeasurements) {
   for (const double target : {0.03, 0.2, 0.33, 0.5, 0.77, 0.98}) {
     Linear network{100000};
     const auto found = search_latency(network.most, target, std::ref(network));
-    EXPECT_LE(network.asked.size(), 8U) << target;
+    EXPECT_LE(network.asked.size(), 10U) << target;
     EXPECT_TRUE(found.is_met) << target;
     EXPECT_LE(found.share, target);
     EXPECT_GT(found.share, target - 0.01);
@@ -51,19 +54,58 @@ TEST(LatencySearch, SaysWhenAllOfItIsNotEnough) {
   EXPECT_EQ(found.count, 1000);
   EXPECT_DOUBLE_EQ(found.share, 0.45);
   EXPECT_FALSE(found.is_met);
-  EXPECT_LE(measurements, 8);
+  EXPECT_LE(measurements, 10);
 }
 
-TEST(LatencySearch, ReturnsWhatWasMeasuredOfANoisyMachine) {
+/// A machine on which the first measurement of some counts is disturbed.
+class Disturbed {
+ public:
+  explicit Disturbed(std::map<std::int64_t, double> by_count) : factors_(std::move(by_count)) {}
+
+  static double true_share(std::int64_t count) { return 1 - static_cast<double>(count) / 100; }
+  double operator()(std::int64_t count) {
+    const auto disturbed = factors_.find(count);
+    const double factor = disturbed == factors_.end() ? 1 : disturbed->second;
+    if (disturbed != factors_.end()) factors_.erase(disturbed);
+    return true_share(count) * factor;
+  }
+
+ private:
+  std::map<std::int64_t, double> factors_;
+};
+
+TEST(LatencySearch, IsNotLedAstrayByANetworkThatSeemedTooSlow) {
+  // 49 leaves 0.51, but 0.66 is measured first: all that is found beyond it is far too fast.
+  const auto found = search_latency(100, 0.6, Disturbed({{49, 1.3}}));
+  EXPECT_TRUE(found.is_met);
+  EXPECT_LT(found.count, 49);
+  EXPECT_LE(Disturbed::true_share(found.count), 0.6);
+  EXPECT_GT(Disturbed::true_share(found.count), 0.56);
+}
+
+TEST(LatencySearch, DoesNotBelieveOneMeasurementThatMeetsTheTarget) {
+  // 49 leaves 0.51 of what must be 0.4, which it seems to meet at first.
+  const auto found = search_latency(100, 0.4, Disturbed({{49, 0.78}}));
+  EXPECT_TRUE(found.is_met);
+  EXPECT_LE(Disturbed::true_share(found.count), 0.4);
+  EXPECT_GT(Disturbed::true_share(found.count), 0.36);
+}
+
+TEST(LatencySearch, TellsTheMeanOfWhatWasMeasuredOfANoisyMachine) {
   // Every second measurement is disturbed.
   int measurements = 0;
-  std::vector<double> told(101, -1);
+  std::map<std::int64_t, std::vector<double>> told;
   const auto found = search_latency(100, 0.5, [&](std::int64_t count) {
     const double share = (1 - static_cast<double>(count) / 100) * (++measurements % 2 ? 1 : 1.3);
-    return told[static_cast<std::size_t>(count)] = share;
+    told[count].push_back(share);
+    return share;
   });
   EXPECT_EQ(found.measurements.size(), static_cast<std::size_t>(measurements));
-  EXPECT_DOUBLE_EQ(found.share, told[static_cast<std::size_t>(found.count)]);
+  EXPECT_LE(measurements, 14);
+  const auto& of_found = told.at(found.count);
+  EXPECT_GE(of_found.size(), 2U);
+  EXPECT_DOUBLE_EQ(found.share, std::accumulate(of_found.begin(), of_found.end(), 0.0) /
+                                    static_cast<double>(of_found.size()));
   EXPECT_EQ(found.is_met, found.share <= 0.5);
 }
 
