@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <unordered_set>
 
@@ -192,7 +193,7 @@ void BlockInfluence::observe(const std::vector<at::Tensor>& inputs) {
     const at::Tensor x = rows_of_samples(watched.x), y = rows_of_samples(made[0].toTensor());
     const at::Tensor scale = (x.norm(2, 1) * y.norm(2, 1)).to(at::kDouble);
     const at::Tensor cosine = (x * y).sum(1).to(at::kDouble) / scale;
-    watched.similarity += at::where(scale > 0, cosine, at::ones_like(cosine)).sum().item<double>();
+    watched.similarity += at::where(scale == 0, at::ones_like(cosine), cosine).sum().item<double>();
     watched.samples += x.size(0);
     watched.x.reset();
   };
@@ -201,7 +202,15 @@ void BlockInfluence::observe(const std::vector<at::Tensor>& inputs) {
 
 std::vector<double> BlockInfluence::result() const {
   std::vector<double> influence;
-  for (const Watched& watched : watched_) {
+  for (std::size_t i = 0; i < watched_.size(); ++i) {
+    const Watched& watched = watched_[i];
+    if (!std::isfinite(watched.similarity)) {
+      throw Error(
+          ExitCode::kPass,
+          "influence of blocks: what passes through '" + blocks_[i].name +
+              "' holds values that are not finite",
+          "the weights of the model or the data are damaged; nothing can be ranked by them");
+    }
     const auto samples = static_cast<double>(std::max<std::int64_t>(watched.samples, 1));
     influence.push_back(watched.samples > 0 ? 1 - watched.similarity / samples : 0);
   }

@@ -43,7 +43,8 @@ class BlockInfluence {
 
   /// Holds one x at a time beyond what the network itself does.
   void observe(const std::vector<at::Tensor>& inputs);
-  /// In [0, 2]; 0 for blocks that were not run.
+  /// In [0, 2]; 0 for blocks that were not run. Throws Error(kPass) naming a block through which
+  /// something passed that is not finite.
   std::vector<double> result() const;
 
  private:

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "model/layers.h"
+#include "support/expect_error.h"
 #include "support/temporary_folder.h"
 #include "support/text_network.h"
 #include "support/tiny_models.h"
@@ -199,6 +202,20 @@ TEST(BlockInfluence, LooksBehindTheActivationThatBothEndsHave) {
   const at::Tensor y = at::relu(x + conv_of(at::relu(inner), "a2"));
   const at::Tensor cosine = at::cosine_similarity(x.flatten(1), y.flatten(1), 1);
   EXPECT_NEAR(influence.result()[0], 1 - cosine.mean().item<double>(), 1e-5);
+}
+
+TEST(BlockInfluence, NamesABlockThroughWhichPassesWhatIsNotFinite) {
+  const Model model = make_text_network({"def forward(self, x):\n  return x + self.fc(x)\n",
+                                         {linear("fc", 2, 2)},
+                                         {float_input({2, 2})}});
+  const auto blocks = find_residual_blocks(model);
+  for (const double damaged :
+       {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+    BlockInfluence influence(model, blocks);
+    influence.observe({at::ones({2, 2}, at::kDouble)});
+    influence.observe({at::tensor({1.0, 1.0, damaged, 1.0}, at::kDouble).view({2, 2})});
+    testing::expect_error(ExitCode::kPass, "'fc'", [&] { influence.result(); });
+  }
 }
 
 }  // namespace
