@@ -3,12 +3,14 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 #include <set>
 
+#include "edgecompress/error.h"
 #include "model/interpreter.h"
 #include "model/layers.h"
-#include "model/weight_matrix.h"
 #include "util/random.h"
 
 namespace edgecompress {
@@ -37,13 +39,54 @@ std::vector<double> distances_to_others(const at::Tensor& tensor, const ChannelM
   return doubles_of(at::cdist(rows, rows).sum(1));
 }
 
-/// For each unit the sum over all that its positions hold.
-std::vector<double> sums_of_units(const at::Tensor& tensor, const ChannelMember& member) {
-  std::vector<std::int64_t> others;
-  for (std::int64_t dim = 0; dim < tensor.dim(); ++dim) {
-    if (dim != member.dim) others.push_back(dim);
+// Sums stand side by side, so that the compiler may take several at once.
+template <class Columns, class Measure>
+void add_to_columns(Columns& columns, const float* row, Measure measure) {
+  for (double& column : columns) column += measure(*row++);
+}
+
+template <class Measure>
+double sum_of_row(const float* row, std::int64_t size, Measure measure) {
+  std::array<double, 8> columns{};
+  const auto step = static_cast<std::int64_t>(columns.size());
+  std::int64_t i = 0;
+  for (; i + step <= size; i += step) add_to_columns(columns, row + i, measure);
+  for (; i < size; ++i) columns[0] += measure(row[i]);
+  return std::accumulate(columns.begin(), columns.end(), 0.0);
+}
+
+/// Along `dim`: sums of `measure` of all that each position holds.
+template <class Measure>
+std::vector<double> sums_along(const at::Tensor& tensor, std::int64_t dim, Measure measure) {
+  const at::Tensor values = tensor.to(at::kFloat).contiguous();
+  const auto position = static_cast<std::size_t>(dim);
+  const auto sizes = values.sizes();
+  const std::int64_t outer = c10::multiply_integers(sizes.slice(0, position));
+  const std::int64_t inner = c10::multiply_integers(sizes.slice(position + 1));
+  const float* value = values.data_ptr<float>();
+  std::vector<double> sums(static_cast<std::size_t>(sizes[position]), 0.0);
+  if (outer == 1) {
+    for (double& sum : sums) {
+      sum = sum_of_row(value, inner, measure);
+      value += inner;
+    }
+    return sums;
   }
-  const auto of_positions = doubles_of(others.empty() ? tensor : tensor.sum(others));
+  std::vector<double> columns(sums.size() * static_cast<std::size_t>(inner), 0.0);
+  for (std::int64_t i = 0; i < outer; ++i) {
+    add_to_columns(columns, value, measure);
+    value += columns.size();
+  }
+  for (std::size_t i = 0; i < columns.size(); ++i)
+    sums[i / static_cast<std::size_t>(inner)] += columns[i];
+  return sums;
+}
+
+/// For each unit the sum of `measure` of all that its positions hold.
+template <class Measure>
+std::vector<double> sums_of_units(const at::Tensor& tensor, const ChannelMember& member,
+                                  Measure measure) {
+  const auto of_positions = sums_along(tensor, member.dim, measure);
   std::vector<double> sums;
   for (const auto& positions : member.positions) {
     double sum = 0;
@@ -57,8 +100,9 @@ std::vector<double> sums_of_units(const at::Tensor& tensor, const ChannelMember&
 std::vector<double> score_units(const at::Tensor& tensor, const ChannelMember& member,
                                 WeightCriterion criterion) {
   if (criterion == WeightCriterion::kGeometricMedian) return distances_to_others(tensor, member);
-  if (criterion != WeightCriterion::kL2) return sums_of_units(tensor.abs(), member);
-  std::vector<double> scores = sums_of_units(tensor.square(), member);
+  if (criterion != WeightCriterion::kL2)
+    return sums_of_units(tensor, member, [](double value) { return std::abs(value); });
+  auto scores = sums_of_units(tensor, member, [](double value) { return value * value; });
   for (double& score : scores) score = std::sqrt(score);
   return scores;
 }
@@ -71,17 +115,16 @@ std::set<std::string> batch_norm_scales(const Model& model) {
   return names;
 }
 
-at::Tensor finite_tensor(const Model& model, const std::string& name) {
-  const at::Tensor tensor = model.tensor(name).detach().to(at::kFloat);
-  check_can_be_ranked(name, tensor);
-  return tensor;
-}
-
 }  // namespace
 
-void GroupScores::add(const std::vector<double>& of_units) {
+void GroupScores::add(const std::vector<double>& of_units, const std::string& source) {
   double mean = 0;
   for (const double score : of_units) mean += score / static_cast<double>(of_units.size());
+  if (!std::isfinite(mean)) {
+    throw Error(ExitCode::kPass,
+                "importance of channels: " + source + " holds values that are not finite",
+                "the weights of the model or the data are damaged; nothing can be ranked by them");
+  }
   ++members_;
   // A member that is zero for every unit tells none from another.
   for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += mean > 0 ? of_units[i] / mean : 1;
@@ -135,7 +178,8 @@ UnitImportance weight_importance(const Model& model, const ChannelGroups& groups
     GroupScores scores(group);
     for (const ChannelMember& member : group.members) {
       if (!counts(member)) continue;
-      scores.add(score_units(finite_tensor(model, member.tensor), member, criterion));
+      const at::Tensor tensor = model.tensor(member.tensor).detach().to(at::kFloat);
+      scores.add(score_units(tensor, member, criterion), "'" + member.tensor + "'");
     }
     scores.store(importance);
   }
@@ -156,6 +200,7 @@ UnitImportance random_importance(const ChannelGroups& groups, std::uint64_t seed
 
 /// An activation that layers consume channels of.
 struct ActivationImportance::Watched {
+  std::string layer;               // the first that reads it
   const torch::jit::Node* reader;  // whose first input it is
   std::int64_t dim;
   std::vector<Cell> cells;  // along dim
@@ -171,7 +216,7 @@ ActivationImportance::ActivationImportance(const Model& model, const ChannelGrou
     const torch::jit::Node* reader = consumed.layer->node;
     if (!seen.insert(reader->input(0)).second) continue;
     const auto& sizes = groups.flow.values.at(reader->input(0)).sizes;
-    watched_.push_back({reader, consumed.dim, consumed.cells,
+    watched_.push_back({consumed.layer->name, reader, consumed.dim, consumed.cells,
                         at::zeros({sizes[static_cast<std::size_t>(consumed.dim)]}, at::kDouble)});
   }
 }
@@ -187,9 +232,10 @@ void ActivationImportance::observe(const std::vector<at::Tensor>& inputs) {
     if (found == by_reader.end()) return;
     Watched& watched = *found->second;
     const at::Tensor& activation = given[0].toTensor();
-    const at::Tensor values = criterion_ == ActivationCriterion::kMean
-                                  ? activation.abs().to(at::kDouble)
-                                  : activation.ne(0).to(at::kDouble);
+    at::Tensor values = activation.abs().to(at::kDouble);
+    // NaN and infinities stay, to be found in the sums.
+    if (criterion_ == ActivationCriterion::kApoz)
+      values = at::where(values.isfinite(), values.ne(0).to(at::kDouble), values);
     const auto channels = watched.sums.size(0);
     // A batch that was merged with the channels repeats their pattern.
     watched.sums.add_(values.movedim(watched.dim, -1).reshape({-1, channels}).sum(0));
@@ -213,41 +259,7 @@ UnitImportance ActivationImportance::result() const {
         of_units[unit->second] += of_positions[i];
         is_any = true;
       }
-      if (is_any) scores.add(of_units);
-    }
-    scores.store(importance);
-  }
-  return importance;
-}
-
-TaylorImportance::TaylorImportance(const ChannelGroups& groups) : groups_(groups) {
-  for (const ChannelGroup& group : groups.groups) {
-    sums_.emplace_back(group.members.size());
-    for (auto& of_member : sums_.back()) of_member.assign(group.units.size(), 0.0);
-  }
-}
-
-void TaylorImportance::observe(const Model& model) {
-  const at::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < sums_.size(); ++i) {
-    for (std::size_t j = 0; j < sums_[i].size(); ++j) {
-      const ChannelMember& member = groups_.groups[i].members[j];
-      if (member.role == Role::kFollows) continue;
-      const at::Tensor weight = model.tensor(member.tensor);
-      if (!weight.grad().defined()) continue;
-      const auto change = sums_of_units(weight.detach() * weight.grad(), member);
-      for (std::size_t unit = 0; unit < change.size(); ++unit)
-        sums_[i][j][unit] += change[unit] * change[unit];
-    }
-  }
-}
-
-UnitImportance TaylorImportance::result() const {
-  UnitImportance importance;
-  for (std::size_t i = 0; i < sums_.size(); ++i) {
-    GroupScores scores(groups_.groups[i]);
-    for (std::size_t j = 0; j < sums_[i].size(); ++j) {
-      if (groups_.groups[i].members[j].role != Role::kFollows) scores.add(sums_[i][j]);
+      if (is_any) scores.add(of_units, "what '" + watched.layer + "' reads");
     }
     scores.store(importance);
   }

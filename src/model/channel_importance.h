@@ -39,8 +39,9 @@ class GroupScores {
  public:
   explicit GroupScores(const ChannelGroup& group) : sums_(group.units.size(), 0.0) {}
 
-  /// One number each unit, at least 0.
-  void add(const std::vector<double>& of_units);
+  /// One number each unit, at least 0. Throws Error(kPass) naming the source where one is not
+  /// finite.
+  void add(const std::vector<double>& of_units, const std::string& source);
   /// Appends the group's importance.
   void store(UnitImportance& importance) const;
 
@@ -97,23 +98,6 @@ class ActivationImportance {
   const ChannelGroups& groups_;
   ActivationCriterion criterion_;
   std::vector<Watched> watched_;
-};
-
-/// (sum of w * dLoss/dw over the unit's slice)^2, the mean over batches; weights that produce or
-/// consume (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", eq. 8).
-class TaylorImportance {
- public:
-  /// `groups` must outlive it.
-  explicit TaylorImportance(const ChannelGroups& groups);
-
-  /// Of a model whose weights hold the gradients of one batch; the groups are those of this model
-  /// or of one that it was cloned from.
-  void observe(const Model& model);
-  UnitImportance result() const;
-
- private:
-  const ChannelGroups& groups_;
-  std::vector<std::vector<std::vector<double>>> sums_;  // of each group, member and unit
 };
 
 }  // namespace edgecompress

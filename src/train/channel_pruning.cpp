@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "edgecompress/error.h"
+#include "model/interpreter.h"
 #include "model/torch_error.h"
 #include "train/latency_search.h"
 #include "train/measured_importance.h"
@@ -29,15 +30,25 @@ bool any_accepted(const LayerFilter& filter, const std::vector<std::string>& lay
                      [&](const std::string& layer) { return filter.accepts(layer); });
 }
 
+/// Of one run, for which it isn't worth compiling the network.
+std::vector<at::Tensor> outputs_of(const Model& model, const std::vector<at::Tensor>& inputs) {
+  std::vector<at::Tensor> outputs;
+  for (const c10::IValue& output : Interpreter(model).run({inputs.begin(), inputs.end()})) {
+    const auto flat = flatten_outputs(output);
+    outputs.insert(outputs.end(), flat.begin(), flat.end());
+  }
+  return outputs;
+}
+
 /// What pruning must keep: the outputs of the network in which nothing reads the removed channels.
 /// How they differ by more than 1e-3 of the largest, or "".
 std::string difference_from_masked(const Model& pruned, const Model& masked) {
   constexpr double kTolerance = 1e-3;
   const auto inputs = masked.example_inputs(0);
-  const auto expected = masked.forward(inputs);
+  const auto expected = outputs_of(masked, inputs);
   std::vector<at::Tensor> found;
   try {
-    found = pruned.forward(inputs);
+    found = outputs_of(pruned, inputs);
   } catch (const std::exception& error) {
     return "the network does not run without them: " + torch_message(error);
   }
@@ -58,13 +69,18 @@ std::string difference_from_masked(const Model& pruned, const Model& masked) {
   return "";
 }
 
+std::int64_t count_units(const UnitChoice& choice) {
+  std::int64_t count = 0;
+  for (const auto& of_group : choice) count += static_cast<std::int64_t>(of_group.size());
+  return count;
+}
+
 /// Takes the units out of the model, whose groups these are. Says what is wrong with the result, or
 /// "".
-std::string remove_and_check(Model& model, const ChannelGroups& groups, AttentionUnit unit,
-                             const UnitChoice& removed) {
+std::string remove_and_check(Model& model, const ChannelGroups& groups, const UnitChoice& removed) {
   try {
     Model masked = model.clone();
-    mask_channels(masked, find_channel_groups(masked, unit), removed);
+    mask_channels(masked, groups, removed);
     remove_channels(model, groups, removed);
     return difference_from_masked(model, masked);
   } catch (const std::exception& error) {
@@ -107,7 +123,7 @@ ChannelRemoval ChannelPruner::prune(Model& model, double way) {
     std::string fault;
     if (!removal.is_empty()) {
       removal.original = std::make_shared<const Model>(model.clone());
-      fault = remove_and_check(model, removal.groups, pruning_.unit, removal.removed);
+      fault = remove_and_check(model, removal.groups, removal.removed);
     }
     if (fault.empty()) {
       gone_ = pruning_.target.after(way);
@@ -129,7 +145,9 @@ ChannelRemoval ChannelPruner::plan(const Model& model, double way) {
   std::vector<GroupLimits> limits;
   for (const ChannelGroup& group : removal.groups.groups) {
     removal.is_open.push_back(is_open(group));
-    limits.push_back(removal.is_open.back() ? limits_of(group) : GroupLimits::closed());
+    // Of a single unit nothing can go, nor can it be missed.
+    const bool counts = removal.is_open.back() && group.units.size() > 1;
+    limits.push_back(counts ? limits_of(group) : GroupLimits::closed());
   }
   const RemovalOrder order(removal.groups, importance.scores, pruning_.ranking, limits);
   choose(model, order, costs, way, removal);
@@ -149,7 +167,7 @@ void ChannelPruner::find_faults(const Model& model, const UnitChoice& removed,
     const ChannelGroups groups = find_channel_groups(tried, pruning_.unit);
     UnitChoice alone(removed.size());
     alone[i] = removed[i];
-    const std::string own_fault = remove_and_check(tried, groups, pruning_.unit, alone);
+    const std::string own_fault = remove_and_check(tried, groups, alone);
     if (!own_fault.empty()) at_fault_.push_back({groups.groups[i].name, own_fault});
   }
   if (at_fault_.size() > known) return;
@@ -179,9 +197,11 @@ UnitImportance ChannelPruner::importance_of(const Model& model, const ChannelGro
       case ChannelCriterion::kApoz:
         return activation_importance(model, groups, ActivationCriterion::kApoz, data_, progress_);
       case ChannelCriterion::kTaylor:
-        return taylor_importance(model, groups, data_, seed_, progress_);
+        return derivative_importance(model, groups, DerivativeCriterion::kTaylor, data_, seed_,
+                                     progress_);
       case ChannelCriterion::kFisher:
-        return fisher_importance(model, groups, data_, seed_, progress_);
+        return derivative_importance(model, groups, DerivativeCriterion::kFisher, data_, seed_,
+                                     progress_);
       case ChannelCriterion::kRandom:
         break;
     }
@@ -243,7 +263,9 @@ void ChannelPruner::choose(const Model& model, const RemovalOrder& order, const 
   if (pruning_.target.kind == ChannelTarget::Kind::kLatency)
     return choose_by_latency(model, order, costs, target, removal);
   if (pruning_.target.kind == ChannelTarget::Kind::kRatio) {
-    removal.removed = order.first(order.due_at((target - gone_) / (1 - gone_)));
+    const std::int64_t due = order.due_at((target - gone_) / (1 - gone_));
+    removal.removed = order.first(due);
+    removal.is_met = count_units(removal.removed) >= due;
     return;
   }
   std::int64_t too_few = -1, enough = order.units();
@@ -263,7 +285,7 @@ void ChannelPruner::choose_by_latency(const Model& model, const RemovalOrder& or
   if (removal.is_empty()) return;
   Model smallest = model.clone();
   const ChannelGroups groups = find_channel_groups(smallest, pruning_.unit);
-  if (!remove_and_check(smallest, groups, pruning_.unit, removal.removed).empty()) return;
+  if (!remove_and_check(smallest, groups, removal.removed).empty()) return;
   const LatencySearch found = search_latency(order.units(), target, [&](std::int64_t count) {
     Model pruned = model.clone();
     remove_channels(pruned, find_channel_groups(pruned, pruning_.unit), order.first(count));
@@ -271,7 +293,7 @@ void ChannelPruner::choose_by_latency(const Model& model, const RemovalOrder& or
   });
   removal.removed = order.first(found.count);
   removal.latency_share = found.share;
-  removal.is_met = found.is_met;
+  removal.is_met = found.is_met || found.count < order.units();
   for (const LatencyMeasurement& measured : found.measurements) {
     removal.latencies.emplace_back(costs.without(order.first(measured.count)).macs, measured.share);
   }

@@ -20,8 +20,8 @@
 
 namespace edgecompress {
 
-/// What makes a channel important: channel_importance.h and fisher_importance.h tell what each
-/// one measures.
+/// What makes a channel important: channel_importance.h and derivative_importance.h tell what
+/// each one measures.
 enum class ChannelCriterion {
   kL1,
   kL2,

@@ -7,7 +7,6 @@
 #include <functional>
 
 #include "edgecompress/error.h"
-#include "model/fisher_importance.h"
 #include "train/losses.h"
 
 namespace edgecompress {
@@ -56,31 +55,13 @@ UnitImportance activation_importance(const Model& model, const ChannelGroups& gr
   return activations.result();
 }
 
-UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
-                                 const DataSets* data, std::uint64_t seed, Progress& progress) {
-  const at::AutoGradMode with_gradients(true);
-  const Model differentiated = model.clone();
-  const auto parameters = differentiated.named_parameters();
+UnitImportance derivative_importance(const Model& model, const ChannelGroups& groups,
+                                     DerivativeCriterion criterion, const DataSets* data,
+                                     std::uint64_t seed, Progress& progress) {
   const LossFunction loss = target_loss({});
-  TaylorImportance importance(groups);
-  for_labelled_batches(data, derive_seed(seed, "taylor"), progress, [&](const Batch& batch) {
-    for (auto [name, parameter] : parameters) {
-      parameter.mutable_grad().reset();
-      parameter.set_requires_grad(parameter.is_floating_point());
-    }
-    const at::Tensor value = loss(differentiated.forward(batch.inputs), batch);
-    if (!value.requires_grad()) return;  // no parameter reaches it: there is nothing to tell
-    value.backward();
-    importance.observe(differentiated);
-  });
-  return importance.result();
-}
-
-UnitImportance fisher_importance(const Model& model, const ChannelGroups& groups,
-                                 const DataSets* data, std::uint64_t seed, Progress& progress) {
-  const LossFunction loss = target_loss({});
-  FisherImportance importance(model, groups);
-  for_labelled_batches(data, derive_seed(seed, "fisher"), progress, [&](const Batch& batch) {
+  DerivativeImportance importance(model, groups, criterion);
+  const char* name = criterion == DerivativeCriterion::kTaylor ? "taylor" : "fisher";
+  for_labelled_batches(data, derive_seed(seed, name), progress, [&](const Batch& batch) {
     importance.observe(batch.inputs, batch.size, [&](const std::vector<at::Tensor>& outputs) {
       return loss(outputs, batch);
     });

@@ -1,11 +1,12 @@
 // Importance of channels by criteria that data is run for; what they measure is told in
-// model/channel_importance.h and model/fisher_importance.h.
+// model/channel_importance.h and model/derivative_importance.h.
 #pragma once
 
 #include <cstdint>
 
 #include "data/dataset.h"
 #include "model/channel_importance.h"
+#include "model/derivative_importance.h"
 #include "util/progress.h"
 
 namespace edgecompress {
@@ -17,11 +18,8 @@ UnitImportance activation_importance(const Model& model, const ChannelGroups& gr
 
 /// Over up to 1024 samples of the training set, in an order of `seed`, by the loss that its target
 /// asks for (losses.h). Throws Error(kData) without a set, Error(kPass) without a target.
-UnitImportance taylor_importance(const Model& model, const ChannelGroups& groups,
-                                 const DataSets* data, std::uint64_t seed, Progress& progress);
-
-/// The same for FisherImportance.
-UnitImportance fisher_importance(const Model& model, const ChannelGroups& groups,
-                                 const DataSets* data, std::uint64_t seed, Progress& progress);
+UnitImportance derivative_importance(const Model& model, const ChannelGroups& groups,
+                                     DerivativeCriterion criterion, const DataSets* data,
+                                     std::uint64_t seed, Progress& progress);
 
 }  // namespace edgecompress

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "edgecompress/error.h"
 #include "support/tiny_models.h"
@@ -117,17 +118,25 @@ TEST(ActivationImportance, WeighsSamplesNotBatches) {
   expect_scores(apart.result(), together.result().scores[0]);
 }
 
-TEST(TaylorImportance, IsTheSquareOfWhatTheLossWouldChangeBy) {
+TEST(ActivationImportance, NamesALayerThatReadsWhatIsNotFinite) {
   const Model model = three_units();
   const ChannelGroups groups = find_channel_groups(model);
-  at::Tensor a = model.tensor("a"), b = model.tensor("b");
-  // Rows of a * gradient: 3 - 4, 2, 0; columns of b * gradient: 1, 2, 3.
-  a.mutable_grad() = at::tensor({1.F, -1.F, 2.F, 5.F, 7.F, 0.F}).view({3, 2});
-  b.mutable_grad() = at::ones({2, 3});
-  TaylorImportance importance(groups);
-  importance.observe(model);
-  expect_scores(importance.result(),
-                {(1 * 0.6 + 1 * 3 / 14.0) / 2, (4 * 0.6 + 4 * 3 / 14.0) / 2, 9 * 3 / 14.0 / 2});
+  for (const auto criterion : {ActivationCriterion::kMean, ActivationCriterion::kApoz}) {
+    for (const float damaged :
+         {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+      ActivationImportance importance(model, groups, criterion);
+      importance.observe({at::ones({1, 2})});
+      importance.observe({at::full({1, 2}, damaged)});
+      try {
+        importance.result();
+        FAIL() << "no error";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ExitCode::kPass);
+        EXPECT_NE(std::string(error.what()).find("what 'b' reads"), std::string::npos)
+            << error.what();
+      }
+    }
+  }
 }
 
 TEST(RandomImportance, HangsOnTheSeedAlone) {

@@ -1,4 +1,4 @@
-#include "model/fisher_importance.h"
+#include "model/derivative_importance.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "edgecompress/error.h"
 #include "model/layers.h"
 
 namespace edgecompress {
@@ -46,21 +45,22 @@ std::unordered_map<const torch::jit::Node*, std::int64_t> batch_dims(const Chann
 
 /// What one layer reads, behind a node that gives it on as it is: the derivative there is of this
 /// reader alone.
-struct FisherImportance::Watched {
+struct DerivativeImportance::Watched {
   const torch::jit::Node* node;
   std::int64_t dim, batch_dim;
   at::Tensor unit_of;  // int64, along dim: among the units of all groups
 };
 
-FisherImportance::FisherImportance(const Model& model, const ChannelGroups& groups)
-    : groups_(groups), model_(model.clone()) {
+DerivativeImportance::DerivativeImportance(const Model& model, const ChannelGroups& groups,
+                                           DerivativeCriterion criterion)
+    : groups_(groups), criterion_(criterion), model_(model.clone()) {
   std::unordered_map<Cell, std::int64_t> unit_of;
   for (const ChannelGroup& group : groups.groups) {
     for (const Cell cell : group.units)
       unit_of.emplace(cell, static_cast<std::int64_t>(unit_of.size()));
   }
   const auto none = static_cast<std::int64_t>(unit_of.size());
-  squares_ = at::zeros({none + 1}, at::kDouble);
+  sums_ = at::zeros({none + 1}, at::kDouble);
 
   const std::vector<Layer> layers = find_layers(model), own = find_layers(model_);
   const auto dims = batch_dims(groups);
@@ -84,10 +84,11 @@ FisherImportance::FisherImportance(const Model& model, const ChannelGroups& grou
   interpreter_ = std::make_unique<Interpreter>(model_);
 }
 
-FisherImportance::~FisherImportance() = default;
+DerivativeImportance::~DerivativeImportance() = default;
 
 /// [samples, positions along `dim`]: sums over all else.
-at::Tensor FisherImportance::by_sample(const Watched& watched, const at::Tensor& products) const {
+at::Tensor DerivativeImportance::by_sample(const Watched& watched,
+                                           const at::Tensor& products) const {
   const std::int64_t samples = derivatives_.size(0), positions = watched.unit_of.size(0);
   const bool keeps_samples = watched.batch_dim != kNoDim && watched.batch_dim != watched.dim &&
                              products.size(watched.batch_dim) % samples == 0;
@@ -101,11 +102,11 @@ at::Tensor FisherImportance::by_sample(const Watched& watched, const at::Tensor&
       .expand({samples, positions});
 }
 
-void FisherImportance::observe(
+void DerivativeImportance::observe(
     const std::vector<at::Tensor>& inputs, std::int64_t samples,
     const std::function<at::Tensor(const std::vector<at::Tensor>&)>& loss) {
   const at::AutoGradMode with_gradients(true);
-  derivatives_ = at::zeros({samples, squares_.size(0)}, at::kDouble);
+  derivatives_ = at::zeros({samples, sums_.size(0)}, at::kDouble);
   std::unordered_map<const torch::jit::Node*, const Watched*> watched_at;
   for (const Watched& watched : watched_) watched_at[watched.node] = &watched;
   const auto look = [&](const torch::jit::Node& node, c10::ArrayRef<c10::IValue> given,
@@ -130,17 +131,14 @@ void FisherImportance::observe(
   const at::Tensor mean_loss = loss(outputs);
   if (mean_loss.requires_grad()) mean_loss.backward();
   const at::NoGradGuard no_grad;
-  squares_ += (derivatives_ * samples).square().sum(0);
+  const at::Tensor own = derivatives_ * samples;  // the loss is a mean
+  sums_ += (criterion_ == DerivativeCriterion::kTaylor ? own.abs() : own.square() / 2).sum(0);
   samples_ += samples;
 }
 
-UnitImportance FisherImportance::result() const {
-  if (!squares_.isfinite().all().item<bool>()) {
-    throw Error(ExitCode::kPass, "importance of channels: a derivative of the loss is not finite",
-                "check the data and the model's weights, or use a criterion of weights (\"l2\")");
-  }
-  const at::Tensor means = squares_ / static_cast<double>(2 * std::max<std::int64_t>(1, samples_));
-  at::Tensor is_watched = at::zeros({squares_.size(0)}, at::kBool);
+UnitImportance DerivativeImportance::result() const {
+  const at::Tensor means = sums_ / static_cast<double>(std::max<std::int64_t>(1, samples_));
+  at::Tensor is_watched = at::zeros({sums_.size(0)}, at::kBool);
   for (const Watched& watched : watched_) is_watched.index_fill_(0, watched.unit_of, true);
   UnitImportance importance;
   std::int64_t first = 0;
@@ -149,7 +147,7 @@ UnitImportance FisherImportance::result() const {
     GroupScores scores(group);
     if (is_watched.narrow(0, first, units).any().item<bool>()) {
       const double* begin = means.data_ptr<double>() + first;
-      scores.add({begin, begin + units});
+      scores.add({begin, begin + units}, "the derivative of the loss by '" + group.name + "'");
     }
     scores.store(importance);
     first += units;
