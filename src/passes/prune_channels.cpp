@@ -17,15 +17,17 @@
 
 #include <cmath>
 #include <map>
+#include <memory>
 #include <optional>
-#include <set>
 
 #include "edgecompress/error.h"
 #include "passes/pass.h"
 #include "train/block_removal.h"
 #include "train/channel_pruning.h"
 #include "train/channel_repair.h"
+#include "train/channel_report.h"
 #include "train/fine_tuning.h"
+#include "train/kept_positions.h"
 #include "train/sparsity_training.h"
 #include "util/random.h"
 
@@ -212,36 +214,6 @@ ChannelPruning pruning_of(const PruneChannelsOptions& o) {
   return pruning;
 }
 
-/// The widths that the steps leave, against those before the first.
-Json widths_after(const Json& before, const ChannelRemoval& removal) {
-  Json widths = Json::array();
-  for (const LayerWidth& width : layer_widths(removal.groups, removal.removed)) {
-    const std::size_t row = widths.size();
-    const bool is_known = row < before.size() && before[row]["layer"] == width.layer;
-    widths.push_back({{"layer", width.layer},
-                      {"before", is_known ? before[row]["before"] : Json(width.before)},
-                      {"after", width.after}});
-  }
-  return widths;
-}
-
-Json layers_left_alone(const ChannelRemoval& removal) {
-  Json left_alone = Json::array();
-  for (const FixedLayer& layer : removal.groups.fixed)
-    left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
-  std::set<std::string> at_fault;
-  for (const FixedLayer& layer : removal.at_fault) {
-    at_fault.insert(layer.layer);
-    left_alone.push_back({{"layer", layer.layer}, {"reason", layer.reason}});
-  }
-  for (std::size_t i = 0; i < removal.is_open.size(); ++i) {
-    if (removal.is_open[i] || at_fault.count(removal.groups.groups[i].name) > 0) continue;
-    left_alone.push_back(
-        {{"layer", removal.groups.groups[i].name}, {"reason", "the filters leave it out"}});
-  }
-  return left_alone;
-}
-
 class PruneChannels : public Pass {
  public:
   explicit PruneChannels(const PruneChannelsOptions& options)
@@ -250,140 +222,56 @@ class PruneChannels : public Pass {
   }
 
   PassResult run(Model& model, PassContext& context) override {
-    PassResult result;
-    result.details["layers"] = Json::array();
+    ChannelReport report;
     ChannelPruner pruner(pruning_, context.data, context.seed, context.latency_share,
                          context.progress);
     const bool repairs = options_.repair && context.data && context.data->calibration;
-    std::optional<Model> whole;  // with the blocks that went, if their loss is to be repaired
+    // What repair brings the outputs back to, as long as nothing trains; null: the network before
+    // the next removal.
+    std::shared_ptr<const Model> whole;
+    KeptPositions kept;  // of it
+    bool is_damaged = false;
     if (options_.depth) {
       pruner.begin(model);
-      if (repairs) whole = model.clone();
+      if (repairs) whole = std::make_shared<const Model>(model.clone());
       const BlockRemoval removal = remove_blocks(model, *options_.depth, pruning_.included,
                                                  pruning_.excluded, context.data, context.progress);
-      if (removal.removed() == 0) whole.reset();
-      tell(removal, pruner.at_first(), result);
+      is_damaged = removal.removed() > 0;
+      report.add(removal, pruner.at_first());
     }
     if (options_.sparsity_training) {
-      tell(train_to_sparsity(model, *options_.sparsity_training, pruner.plan(model, 1),
-                             "prune_channels", *context.data,
-                             derive_seed(context.seed, "sparsity training"), context.score,
-                             context.progress),
-           result);
+      report.add(train_to_sparsity(model, *options_.sparsity_training, pruner.plan(model, 1),
+                                   "prune_channels", *context.data,
+                                   derive_seed(context.seed, "sparsity training"), context.score,
+                                   context.progress));
       whole.reset();
+      is_damaged = false;
     }
     for (std::int64_t step = 1; step <= options_.steps; ++step) {
       const ChannelRemoval removal = pruner.prune(model, cubic_way(step, options_.steps));
-      tell(removal, result);
-      if (repairs && (whole || !removal.is_empty())) {
-        tell(repair_channels(model, whole ? *whole : *removal.original, removal.groups,
-                             removal.removed, *context.data, context.progress),
-             result);
-        whole.reset();
+      report.add(removal);
+      if (repairs && (is_damaged || !removal.is_empty())) {
+        if (!whole) whole = removal.original;
+        kept.remove(removal.groups, removal.removed);
+        report.add(repair_channels(model, *whole, kept, *context.data, context.progress));
+        is_damaged = false;
       }
       if (!options_.fine_tuning || step == options_.steps) continue;
-      const TrainResult trained =
-          fine_tune(model, *options_.fine_tuning, "prune_channels", *context.data,
-                    derive_seed(context.seed, "step " + std::to_string(step)), context.score,
-                    context.progress);
-      result.changed = result.changed || trained.best_epoch > 0;
-      result.details["fine_tuning"].push_back(trained.curves());
+      report.add(fine_tune(model, *options_.fine_tuning, "prune_channels", *context.data,
+                           derive_seed(context.seed, "step " + std::to_string(step)), context.score,
+                           context.progress));
+      whole.reset();
+      kept = {};
     }
+    PassResult result;
+    result.changed = report.has_changed();
+    result.counts = report.counts();
+    result.details = report.details();
+    result.note = report.note();
     return result;
   }
 
  private:
-  /// Adds a step's removal to what the result tells of the steps before.
-  void tell(const ChannelRemoval& removal, PassResult& result) const {
-    result.changed = result.changed || !removal.is_empty();
-    result.details["layers"] = widths_after(result.details["layers"], removal);
-    result.details["left_alone"] = layers_left_alone(removal);
-    double channels_before = 0, channels_after = 0, open = 0, unknown = 0;
-    for (const Json& layer : result.details["layers"]) {
-      channels_before += layer["before"].get<double>();
-      channels_after += layer["after"].get<double>();
-    }
-    for (std::size_t i = 0; i < removal.is_open.size(); ++i) {
-      open += removal.is_open[i];
-      unknown += removal.is_open[i] && !removal.is_known[i];
-    }
-    auto& counts = result.counts;
-    counts.emplace("parameters_before", static_cast<double>(removal.before.parameters));
-    counts.emplace("macs_before", static_cast<double>(removal.before.macs));
-    counts["groups"] = open;
-    counts["layers_left_alone"] = static_cast<double>(result.details["left_alone"].size());
-    counts["channels_before"] = channels_before;
-    counts["channels_after"] = channels_after;
-    counts["parameters_after"] = static_cast<double>(removal.after.parameters);
-    counts["macs_after"] = static_cast<double>(removal.after.macs);
-    if (removal.latency_share) counts["latency_share"] = *removal.latency_share;
-    for (const auto& [macs, share] : removal.latencies)
-      result.details["latencies"].push_back({{"macs", macs}, {"share", share}});
-    if (unknown > 0) counts["groups_ranked_by_l2"] = unknown;
-    result.note = note(result);
-    if (removal.latency_share) {
-      result.note +=
-          fmt::format("; {:.1f} % of the latency, as measured", 100 * *removal.latency_share);
-    }
-    if (!removal.is_met) result.note += "; the limits allow no less, so the target is not met";
-  }
-
-  static void tell(const BlockRemoval& removal, const ChannelCost& before, PassResult& result) {
-    result.changed = result.changed || removal.removed() > 0;
-    for (const BlockRemoval::Block& block : removal.blocks) {
-      result.details["residual_blocks"].push_back(
-          {{"block", block.name}, {"influence", block.influence}, {"removed", block.is_removed}});
-    }
-    result.details["influence_measured_on"] = removal.measured_on;
-    result.counts["blocks_before"] = static_cast<double>(removal.blocks.size());
-    result.counts["blocks_removed"] = static_cast<double>(removal.removed());
-    result.counts["parameters_before"] = static_cast<double>(before.parameters);
-    result.counts["macs_before"] = static_cast<double>(before.macs);
-  }
-
-  static void tell(const SparsityTraining& sparsity, PassResult& result) {
-    result.changed = result.changed || sparsity.training.best_epoch > 0;
-    Json& details = result.details["sparsity_training"] = sparsity.training.curves();
-    details["share_before"] = sparsity.share_before;
-    details["share_after"] = sparsity.share_after;
-  }
-
-  static void tell(const ChannelRepair& repair, PassResult& result) {
-    result.details["repair"].push_back({{"layers", repair.layers},
-                                        {"batch_norms", repair.batch_norms},
-                                        {"error_before", repair.error_before},
-                                        {"error_after", repair.error_after}});
-    result.details["not_repaired"] = repair.notes;
-    result.note += fmt::format("; repair took the error of the outputs from {:.3g} to {:.3g}",
-                               repair.error_before, repair.error_after);
-  }
-
-  static std::string note(const PassResult& result) {
-    const auto blocks = result.counts.find("blocks_before");
-    const std::string of_blocks =
-        blocks == result.counts.end()
-            ? ""
-            : fmt::format("{:.0f} of {:.0f} residual blocks removed; ",
-                          result.counts.at("blocks_removed"), blocks->second);
-    if (!result.changed) {
-      const Json& alone = result.details.at("left_alone");
-      if (result.counts.at("groups") > 0)
-        return of_blocks + "the target asks for no channel, or the limits let none go";
-      if (alone.empty()) return "the network has no layer with output channels";
-      return fmt::format("no channel can be removed: {}: {}", alone[0]["layer"].get<std::string>(),
-                         alone[0]["reason"].get<std::string>());
-    }
-    const auto percent_left = [&](const std::string& cost) {
-      const double before = result.counts.at(cost + "_before");
-      return before > 0 ? 100 * result.counts.at(cost + "_after") / before : 100;
-    };
-    return of_blocks + fmt::format(
-                           "{:.0f} of {:.0f} channels left; {:.1f} % of the MACs, {:.1f} % of the "
-                           "parameters",
-                           result.counts.at("channels_after"), result.counts.at("channels_before"),
-                           percent_left("macs"), percent_left("parameters"));
-  }
-
   PruneChannelsOptions options_;
   ChannelPruning pruning_;
 };

@@ -99,8 +99,8 @@ class Repair {
   double error() const { return error_; }
 
   /// Applies the fits in order; all are taken back if the outputs are no nearer afterwards.
-  /// Returns how many stay.
-  std::int64_t apply(const std::vector<std::unique_ptr<RepairFit>>& fits) {
+  /// Returns how many were applied, or nothing if they were taken back.
+  std::optional<std::int64_t> apply(const std::vector<std::unique_ptr<RepairFit>>& fits) {
     if (fits.empty()) return 0;
     std::vector<std::pair<at::Tensor, at::Tensor>> saved;
     std::int64_t applied = 0;
@@ -113,10 +113,11 @@ class Repair {
       applied += fit->apply();
     }
     progress_.end();
+    if (applied == 0) return 0;
     const double error = measure();
     if (!(error < error_)) {
       for (const auto& [tensor, values] : saved) tensor.copy_(values);
-      return 0;
+      return std::nullopt;
     }
     error_ = error;
     return applied;
@@ -149,16 +150,18 @@ class Repair {
 
 }  // namespace
 
-ChannelRepair repair_channels(Model& model, const Model& original, const ChannelGroups& groups,
-                              const UnitChoice& removed, const DataSets& data, Progress& progress,
-                              std::int64_t live_bytes) {
+ChannelRepair repair_channels(Model& model, const Model& original, const KeptPositions& kept,
+                              const DataSets& data, Progress& progress, std::int64_t live_bytes) {
   const c10::InferenceMode inference;
-  const KeptPositions kept(groups, removed);
   Repair repair(original, model, data, progress, live_bytes);
   ChannelRepair result;
   result.error_before = repair.error();
-  result.layers = repair.apply(layer_fits(original, model, kept, result.notes));
-  result.batch_norms = repair.apply(batch_norm_fits(original, model, kept));
+  const auto layers = repair.apply(layer_fits(original, model, kept, result.notes));
+  const auto batch_norms = repair.apply(batch_norm_fits(original, model, kept));
+  result.layers = layers.value_or(0);
+  result.batch_norms = batch_norms.value_or(0);
+  result.keeps_layers = layers.has_value();
+  result.keeps_batch_norms = batch_norms.has_value();
   result.error_after = repair.error();
   return result;
 }

@@ -25,22 +25,24 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "model/channel_groups.h"
 #include "model/model.h"
+#include "train/kept_positions.h"
 #include "util/progress.h"
 
 namespace edgecompress {
 
 struct ChannelRepair {
   std::int64_t layers = 0, batch_norms = 0;  ///< repaired
+  /// False: the outputs came no nearer by it, so that all of it was thrown away.
+  bool keeps_layers = true, keeps_batch_norms = true;
   /// sum |y - y'|^2 / sum |y|^2 of the network's outputs on held-out calibration samples: right
   /// after the removal, and at the end.
   double error_before = 0, error_after = 0;
   std::vector<std::string> notes;  ///< layers that can't be repaired, each with its reason
 };
 
-/// `model` is `original` without the units `removed` of `groups`, and perhaps without residual
-/// blocks, which `groups` then need not know.
+/// `model` is `original` without the channels that `kept` no longer has, and perhaps without
+/// residual blocks.
 ///
 /// Both networks run over the calibration data (at most 512 samples, every fourth of them held out)
 /// side by side, from layer to layer: all samples stop where something is to be fitted, and go on
@@ -48,8 +50,8 @@ struct ChannelRepair {
 /// of them wait at the beginning and catch up later: early layers, with many positions a sample,
 /// see fewer samples. So repair costs a few forward passes, whatever the network's depth. Throws
 /// Error(kData) without calibration data.
-ChannelRepair repair_channels(Model& model, const Model& original, const ChannelGroups& groups,
-                              const UnitChoice& removed, const DataSets& data, Progress& progress,
+ChannelRepair repair_channels(Model& model, const Model& original, const KeptPositions& kept,
+                              const DataSets& data, Progress& progress,
                               std::int64_t live_bytes = std::int64_t{512} << 20);
 
 }  // namespace edgecompress

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
 
 #include "model/damped_cholesky.h"
 #include "model/layers.h"
@@ -227,29 +229,6 @@ std::map<std::string, Intercept> intercepts_of(const Model& model) {
 }
 
 }  // namespace
-
-KeptPositions::KeptPositions(const ChannelGroups& groups, const UnitChoice& removed) {
-  for (std::size_t i = 0; i < groups.groups.size(); ++i) {
-    if (removed[i].empty()) continue;
-    for (const ChannelMember& member : groups.groups[i].members) {
-      if (member.role == ChannelAxis::Role::kConsumes) consumers_.insert(member.tensor);
-      auto& gone = gone_[{member.tensor, member.dim}];
-      for (const std::int64_t unit : removed[i]) {
-        const auto& positions = member.positions[static_cast<std::size_t>(unit)];
-        gone.insert(positions.begin(), positions.end());
-      }
-    }
-  }
-}
-
-at::Tensor KeptPositions::of(const std::string& tensor, std::int64_t dim, std::int64_t size) const {
-  const auto gone = gone_.find({tensor, dim});
-  std::vector<std::int64_t> kept;
-  for (std::int64_t i = 0; i < size; ++i) {
-    if (gone == gone_.end() || gone->second.count(i) == 0) kept.push_back(i);
-  }
-  return at::tensor(kept, at::kLong);
-}
 
 std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Model& after,
                                                    const KeptPositions& kept,

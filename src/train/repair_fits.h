@@ -6,32 +6,14 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "model/channel_groups.h"
 #include "model/model.h"
+#include "train/kept_positions.h"
 
 namespace edgecompress {
-
-/// What a removal left of the dimensions of tensors.
-class KeptPositions {
- public:
-  KeptPositions(const ChannelGroups& groups, const UnitChoice& removed);
-
-  /// int64, ascending, of a dimension that had `size`.
-  at::Tensor of(const std::string& tensor, std::int64_t dim, std::int64_t size) const;
-  /// Whether the tensor multiplies with channels that are gone.
-  bool is_consumer(const std::string& tensor) const { return consumers_.count(tensor) > 0; }
-
- private:
-  std::map<std::pair<std::string, std::int64_t>, std::set<std::int64_t>> gone_;
-  std::set<std::string> consumers_;
-};
 
 /// One node in both networks, and tensors of the network after the removal that are fitted there.
 class RepairFit {

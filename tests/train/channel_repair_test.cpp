@@ -27,19 +27,21 @@ DataSets calibration_of(const at::Tensor& inputs) {
 /// A network without the `units` of its first group, as it was and as it is.
 struct Pruned {
   Pruned(const Model& model, const UnitChoice& units)
-      : before(model.clone()), after(model.clone()), removed(units) {
-    groups = find_channel_groups(before);
-    removed.resize(groups.groups.size());
-    remove_channels(after, find_channel_groups(after), removed);
+      : before(model.clone()), after(model.clone()) {
+    remove(units);
+  }
+  void remove(UnitChoice units) {
+    const ChannelGroups groups = find_channel_groups(after);
+    units.resize(groups.groups.size());
+    remove_channels(after, groups, units);
+    kept.remove(groups, units);
   }
   ChannelRepair repair(const at::Tensor& inputs, std::int64_t live_bytes = 1 << 29) {
     Progress silent;
-    return repair_channels(after, before, groups, removed, calibration_of(inputs), silent,
-                           live_bytes);
+    return repair_channels(after, before, kept, calibration_of(inputs), silent, live_bytes);
   }
   Model before, after;
-  ChannelGroups groups;
-  UnitChoice removed;
+  KeptPositions kept;
 };
 
 std::string forward(const std::string& value) {
@@ -94,6 +96,26 @@ INSTANTIATE_TEST_SUITE_P(Layers, RepairOf,
                          ::testing::Values("linear", "conv1d", "conv2d", "conv3d", "grouped",
                                            "transposed"),
                          [](const auto& network) { return network.param; });
+
+TEST(Repair, MakesUpForSeveralRemovals) {
+  // Both layers behind lose inputs and the first of them outputs, in two steps.
+  using namespace testing;
+  TextNetwork network;
+  network.layers = {linear("first", 8, 2), linear("next", 8, 8), linear("last", 5, 8)};
+  network.forward = forward("self.last(self.next(self.first(x)))");
+  network.inputs = {float_input({6, 2})};
+  Pruned pruned(make_text_network(network), {{1, 4}, {0}});
+  pruned.remove({{0, 2}, {3, 4}});
+  const ChannelRepair repair = pruned.repair(normal({256, 2}));
+  EXPECT_EQ(repair.layers, 2);
+  EXPECT_TRUE(repair.keeps_layers);
+  const at::Tensor inputs = normal({64, 2}, 9);
+  const at::Tensor expected = pruned.before.forward({inputs}).at(0);
+  const at::Tensor found = pruned.after.forward({inputs}).at(0);
+  const double error = ((found - expected).square().sum() / expected.square().sum()).item<double>();
+  EXPECT_GT(repair.error_before, 0.02);
+  EXPECT_LT(error, 0.05 * repair.error_before);
+}
 
 /// fc1 -> relu -> fc2 [-> batch norm] -> relu -> fc3; unit 2 of fc1 is 3, whatever the input.
 Model with_constant_unit(bool has_batch_norm) {
@@ -152,7 +174,7 @@ TEST_P(RepairTiny, NeverTakesTheOutputsFartherAway) {
   const at::Tensor inputs = data.calibration->read(std::int64_t{0}, 0).inputs[0];
   Progress silent;
   const ChannelRepair repair =
-      repair_channels(pruned.after, pruned.before, pruned.groups, pruned.removed, data, silent);
+      repair_channels(pruned.after, pruned.before, pruned.kept, data, silent);
   EXPECT_LE(repair.error_after, repair.error_before);
   EXPECT_TRUE(at::isfinite(pruned.after.forward({inputs}).at(0)).all().item<bool>());
 }
@@ -170,6 +192,8 @@ TEST(Repair, LeavesANetworkAloneThatGivesTheSameOutputs) {
   const ChannelRepair repair = pruned.repair(normal({32, 4}));
   EXPECT_LT(repair.error_before, 1e-25);
   EXPECT_LE(repair.error_after, repair.error_before);
+  EXPECT_EQ(repair.keeps_layers, repair.error_after < repair.error_before);
+  EXPECT_TRUE(repair.keeps_batch_norms);  // there are none
   EXPECT_TRUE(pruned.after.tensor("fc3.weight").equal(fc3));
 }
 
@@ -189,7 +213,7 @@ TEST(Repair, NeedsCalibrationData) {
   Pruned pruned(with_constant_unit(false), {{2}});
   Progress silent;
   testing::expect_error(ExitCode::kData, "no calibration samples", [&] {
-    repair_channels(pruned.after, pruned.before, pruned.groups, pruned.removed, {}, silent);
+    repair_channels(pruned.after, pruned.before, pruned.kept, {}, silent);
   });
 }
 
