@@ -99,8 +99,7 @@ class DynamicRewriter {
   }
 
   void replace_linear(const Layer& layer) {
-    const QuantizedWeight weight = quantize_weight(
-        model_.tensor(*layer.weight), options_.per_channel, 0, options_.largest_weight);
+    const QuantizedWeight weight = quantize_weight(model_.tensor(*layer.weight), options_.weights);
     const c10::IValue packed =
         pack_linear(weight, layer.bias ? model_.tensor(*layer.bias) : at::Tensor());
     Node* relu = relu_after(layer.node);
@@ -159,13 +158,14 @@ class DynamicRewriter {
     const Node* list = layer.node->namedInput("params")->node();
     const bool has_biases = constant_of(layer.node->namedInput("has_biases"))->toBool();
     const std::size_t step = has_biases ? 4 : 2;
-    const std::int64_t largest = options_.largest_weight;
+    WeightScheme per_matrix = options_.weights;
+    per_matrix.per_channel = false;
     std::vector<c10::IValue> cells;
     for (std::size_t i = 0; i < list->inputs().size(); i += step) {
       const at::Tensor ih = tensor(list, i), hh = tensor(list, i + 1);
       const at::Tensor none = at::zeros({ih.size(0)});
       cells.push_back(pack_rnn_cell(
-          quantize_weight(ih, false, 0, largest), quantize_weight(hh, false, 0, largest),
+          quantize_weight(ih, per_matrix), quantize_weight(hh, per_matrix),
           has_biases ? tensor(list, i + 2) : none, has_biases ? tensor(list, i + 3) : none));
     }
     return cells;

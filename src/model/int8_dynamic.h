@@ -10,9 +10,8 @@
 namespace edgecompress {
 
 struct DynamicInt8Options {
-  bool has_linear = true;   ///< linear layers too, not only LSTM and GRU
-  bool per_channel = true;  ///< weights of linear layers; those of RNNs have one scale a matrix
-  std::int64_t largest_weight = kFullWeightRange;
+  bool has_linear = true;  ///< linear layers too, not only LSTM and GRU
+  WeightScheme weights;    ///< those of RNNs have one scale a matrix
 };
 
 /// Linear layers become quantized::linear_dynamic (linear_relu_dynamic with a ReLU after it), LSTM

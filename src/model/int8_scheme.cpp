@@ -76,17 +76,16 @@ Int8Scheme Int8Scheme::on(const Model& clone) const {
   return copy;
 }
 
-void quantize_weights(Int8Scheme& scheme, const Model& model, bool per_channel,
-                      std::int64_t largest) {
+void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme& weights) {
   for (const Int8Op& op : scheme.plan.ops) {
     if (!op.layer) continue;
     const Layer& layer = *op.layer;
     scheme.biases[op.node] = layer.bias ? model.tensor(*layer.bias) : at::Tensor();
     if (scheme.weights.count(*layer.weight)) continue;
     try {
-      const bool has_channels = per_channel && op.form != Int8Form::kConvTransposed;
-      scheme.weights[*layer.weight] =
-          quantize_weight(model.tensor(*layer.weight), has_channels, 0, largest);
+      WeightScheme fitting = weights;
+      if (op.form == Int8Form::kConvTransposed) fitting.per_channel = false;
+      scheme.weights[*layer.weight] = quantize_weight(model.tensor(*layer.weight), fitting);
     } catch (const Error& error) {
       throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
     }

@@ -35,7 +35,6 @@ struct Int8Scheme {
 /// Rounds every weight of the plan's layers, those of transposed convolutions with one scale a
 /// tensor (LibTorch takes no others); their biases stay as they are.
 /// Throws Error(kPass) naming a layer whose weights are not finite.
-void quantize_weights(Int8Scheme& scheme, const Model& model, bool per_channel,
-                      std::int64_t largest);
+void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme& weights);
 
 }  // namespace edgecompress

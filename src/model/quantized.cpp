@@ -15,6 +15,8 @@ namespace {
 
 // Kernels divide by scales in float and flush denormals.
 constexpr double kSmallestScale = std::numeric_limits<float>::min();
+// Of what is tried as the largest weight kept: each a bit smaller than the one before.
+constexpr double kShrink = 0.97, kLeastKept = 0.1;
 
 c10::IValue call(const std::string& op, torch::jit::Stack stack) {
   try {
@@ -43,35 +45,71 @@ at::Tensor along_axis(const at::Tensor& scales, std::int64_t rank, std::int64_t 
   return scales.reshape(shape);
 }
 
+/// The magnitude up to which a row is kept, at most `magnitude`, for the least squared error.
+double best_magnitude(const float* row, std::int64_t count, double magnitude, double largest) {
+  // Adding it rounds a float of at most 2^22 to an integer, half to even.
+  constexpr float kRounder = 12582912.0F;
+  double best = magnitude, least = std::numeric_limits<double>::infinity();
+  for (double kept = magnitude; kept > kLeastKept * magnitude; kept *= kShrink) {
+    const auto scale = static_cast<float>(kept / largest);
+    const float per_scale = 1 / scale, limit = static_cast<float>(kept);
+    double inside = 0, clipped = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float value = std::abs(row[i]);
+      const float covered = std::min(value, limit);
+      const float rounding = covered - (covered * per_scale + kRounder - kRounder) * scale;
+      const float excess = value - covered;
+      inside += rounding * rounding;
+      clipped += excess * excess;
+    }
+    if (clipped >= least) break;  // and more so from here on
+    if (inside + clipped < least) {
+      least = inside + clipped;
+      best = kept;
+    }
+  }
+  return best;
+}
+
+void clip_magnitudes(const at::Tensor& rows, const at::Tensor& magnitudes, std::int64_t largest) {
+  const at::Tensor narrow = rows.to(at::kFloat).contiguous();
+  auto* kept = magnitudes.data_ptr<double>();
+  const std::int64_t length = narrow.size(1);
+  for (std::int64_t i = 0; i < narrow.size(0); ++i) {
+    kept[i] = best_magnitude(narrow.data_ptr<float>() + i * length, length, kept[i],
+                             static_cast<double>(largest));
+  }
+}
+
 c10::IValue optional_bias(const at::Tensor& bias) {
   return bias.defined() ? c10::IValue(bias.detach().to(at::kFloat)) : c10::IValue();
 }
 
 }  // namespace
 
-QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis,
-                                std::int64_t largest) {
+QuantizedWeight quantize_weight(const at::Tensor& weight, const WeightScheme& scheme,
+                                std::int64_t axis) {
   const at::NoGradGuard no_grad;
   const at::Tensor wide = weight.detach().to(at::kDouble);
   if (!at::isfinite(wide).all().item<bool>()) {
     throw Error(ExitCode::kPass, "a weight holds values that are not finite",
                 "the weights of the model are damaged");
   }
-  at::Tensor magnitude;
-  if (per_channel) {
-    magnitude = wide.abs().transpose(0, axis).reshape({weight.size(axis), -1}).amax(1);
-  } else {
-    magnitude = wide.abs().max().reshape({1});
-  }
+  const std::int64_t channels = scheme.per_channel ? weight.size(axis) : 1;
+  const at::Tensor rows =
+      scheme.per_channel ? wide.transpose(0, axis).reshape({channels, -1}) : wide.reshape({1, -1});
+  const at::Tensor magnitudes = rows.abs().amax(1);
+  if (scheme.clips) clip_magnitudes(rows, magnitudes, scheme.largest);
   // Rounded to float first: that is the precision in which kernels and files keep scales.
-  const at::Tensor scales = (magnitude / largest).to(at::kFloat).to(at::kDouble);
+  const at::Tensor scales = (magnitudes / scheme.largest).to(at::kFloat).to(at::kDouble);
   QuantizedWeight quantized;
   quantized.axis = axis;
   quantized.scales = at::where(scales >= kSmallestScale, scales, at::ones_like(scales));
-  quantized.values = (wide / along_axis(quantized.scales, wide.dim(), per_channel ? axis : 0))
-                         .round()
-                         .clamp(-largest, largest)
-                         .to(at::kChar);
+  quantized.values =
+      (wide / along_axis(quantized.scales, wide.dim(), scheme.per_channel ? axis : 0))
+          .round()
+          .clamp(-scheme.largest, scheme.largest)
+          .to(at::kChar);
   return quantized;
 }
 

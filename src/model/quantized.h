@@ -29,10 +29,19 @@ struct QuantizedWeight {
 /// and a weight in 16 bits, which 127 can overflow and 64 can't: 2 * 255 * 64 < 2^15.
 constexpr std::int64_t kFullWeightRange = 127, kReducedWeightRange = 64;
 
-/// Symmetric; scale = max|w| / largest per channel (a channel of zeros gets scale 1).
-/// Throws Error(kPass) if the weight is not finite.
-QuantizedWeight quantize_weight(const at::Tensor& weight, bool per_channel, std::int64_t axis = 0,
-                                std::int64_t largest = kFullWeightRange);
+/// How weights become INT8.
+struct WeightScheme {
+  bool per_channel = true;
+  std::int64_t largest = kFullWeightRange;
+  /// Whether the largest weights are clipped where finer steps for all the others are worth it.
+  bool clips = false;
+};
+
+/// Symmetric; scale = T / largest, one T per channel or one for all (zeros get scale 1). T is
+/// max|w|, or with `clips` that one of max|w| 0.97^i which gives the least squared error. Throws
+/// Error(kPass) if the weight is not finite.
+QuantizedWeight quantize_weight(const at::Tensor& weight, const WeightScheme& scheme,
+                                std::int64_t axis = 0);
 at::Tensor dequantize(const QuantizedWeight& weight);
 
 /// The smallest affine range that holds [low, high] and 0 exactly (Jacob et al. 2018, "Quantization

@@ -14,6 +14,7 @@
 //            Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
 //            quantization of convolutional networks for rapid-deployment".
 #include <algorithm>
+#include <map>
 
 #include "edgecompress/error.h"
 #include "model/batch_norm_folding.h"
@@ -32,6 +33,10 @@ using torch::jit::Value;
 struct QuantizeInt8Options {
   std::string mode = "static";
   std::string observer = "histogram";
+  double averaging_constant = ObserverOptions{}.averaging_constant;
+  double percentile = ObserverOptions{}.percentile;
+  std::string activation_scheme = "affine";
+  std::string weight_observer = "minmax";
   bool per_channel = true;
   bool dynamic_rnn = true;
   bool reduce_range = true;
@@ -48,10 +53,36 @@ Options<QuantizeInt8Options> quantize_int8_options() {
            "only in INT8, activations quantized at run time")
       .one_of({"static", "dynamic"});
   options
-      .add("observer", &T::observer,
-           "how static ranges are chosen: all that was seen, or the part of it with the least "
-           "squared error")
-      .one_of({"minmax", "histogram"});
+      .add(
+          "observer", &T::observer,
+          "how static ranges are chosen. minmax: all that was seen; moving_average: the average of "
+          "the batches' ends; percentile: all but the farthest values; entropy: what keeps most of "
+          "the distribution (least KL divergence); histogram: what loses least (least squared "
+          "error)")
+      .one_of({"minmax", "moving_average", "percentile", "entropy", "histogram"});
+  options
+      .add("averaging_constant", &T::averaging_constant,
+           "of moving_average: the weight of a new batch; the first ones weigh as much as each "
+           "other")
+      .above(0)
+      .at_most(1);
+  options
+      .add("percentile", &T::percentile,
+           "of percentile: how many in a hundred values the range holds; half of the rest lie "
+           "beyond each end")
+      .above(0)
+      .at_most(100);
+  options
+      .add("activation_scheme", &T::activation_scheme,
+           "affine: zero points that fit the range; symmetric: 128, or 0 for values that are never "
+           "negative")
+      .one_of({"affine", "symmetric"});
+  options
+      .add(
+          "weight_observer", &T::weight_observer,
+          "what a weight's scale covers. minmax: the largest weight; mse: what loses least, larger "
+          "weights are clipped (least squared error)")
+      .one_of({"minmax", "mse"});
   options.add("per_channel", &T::per_channel,
               "one weight scale for each output channel instead of one a layer");
   options.add("dynamic_rnn", &T::dynamic_rnn,
@@ -113,24 +144,41 @@ class QuantizeInt8 : public Pass {
       return filter_.accepts(layer.name) ? "" : "the recipe excludes it";
     };
     const Int8Plan wish = plan_static_int8(model, refusal, [](const Value*) { return true; });
-    const auto kind =
-        options_.observer == "minmax" ? ObserverKind::kMinMax : ObserverKind::kHistogram;
-    Calibration calibration(model, wish, kind);
+    Calibration calibration(model, wish, observer_options());
     calibration.run(data.calibration, data.calibration_batch, progress);
     Int8Scheme scheme;
     scheme.plan = plan_static_int8(
         model, refusal, [&](const Value* value) { return calibration.has_range(value); });
     for (const Value* value : scheme.plan.measured) scheme.ranges[value] = calibration.range(value);
-    quantize_weights(scheme, model, options_.per_channel, largest_weight());
+    quantize_weights(scheme, model, weight_scheme());
     return scheme;
   }
 
   DynamicInt8Options dynamic_options(bool has_linear) const {
-    return {has_linear, options_.per_channel, largest_weight()};
+    return {has_linear, weight_scheme()};
   }
 
-  std::int64_t largest_weight() const {
-    return options_.reduce_range ? kReducedWeightRange : kFullWeightRange;
+  ObserverOptions observer_options() const {
+    static const std::map<std::string, ObserverKind> kinds = {
+        {"minmax", ObserverKind::kMinMax},
+        {"moving_average", ObserverKind::kMovingAverage},
+        {"percentile", ObserverKind::kPercentile},
+        {"entropy", ObserverKind::kEntropy},
+        {"histogram", ObserverKind::kHistogram}};
+    ObserverOptions observer;
+    observer.kind = kinds.at(options_.observer);
+    observer.averaging_constant = options_.averaging_constant;
+    observer.percentile = options_.percentile;
+    observer.is_symmetric = options_.activation_scheme == "symmetric";
+    return observer;
+  }
+
+  WeightScheme weight_scheme() const {
+    WeightScheme scheme;
+    scheme.per_channel = options_.per_channel;
+    scheme.largest = options_.reduce_range ? kReducedWeightRange : kFullWeightRange;
+    scheme.clips = options_.weight_observer == "mse";
+    return scheme;
   }
 
   /// What is dynamic now was named float before.

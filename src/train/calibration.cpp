@@ -21,11 +21,12 @@ void watch(Observer& observer, const c10::IValue& value) {
 
 }  // namespace
 
-Calibration::Calibration(Model& model, const Int8Plan& plan, ObserverKind kind) : model_(model) {
-  for (const Value* value : plan.measured) observers_.emplace(value, kind);
-  for (auto& [value, observer] : observers_) {
+Calibration::Calibration(Model& model, const Int8Plan& plan, const ObserverOptions& observer)
+    : model_(model) {
+  for (const Value* value : plan.measured) observers_.emplace(value, observer);
+  for (auto& [value, watching] : observers_) {
     if (value->node()->kind() != c10::prim::Param)
-      by_node_[value->node()].emplace_back(value->offset(), &observer);
+      by_node_[value->node()].emplace_back(value->offset(), &watching);
   }
 }
 

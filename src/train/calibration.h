@@ -16,7 +16,7 @@ namespace edgecompress {
 class Calibration {
  public:
   /// Of plan.measured. The model must outlive the calibration and not be edited meanwhile.
-  Calibration(Model& model, const Int8Plan& plan, ObserverKind kind);
+  Calibration(Model& model, const Int8Plan& plan, const ObserverOptions& observer);
 
   /// Streams the data through the network; memory does not grow with it.
   /// Throws Error(kData) where values are not finite.

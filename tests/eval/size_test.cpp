@@ -105,8 +105,8 @@ TEST_F(SizeTest, CountsPackedInt8WeightsAtOneByte) {
     module.register_attribute(name, packed.type(), packed);
   };
   const at::Tensor conv = at::ones({8, 4, 3, 3});
-  add("conv", pack_conv(quantize_weight(conv, true), at::ones({8}), {{1, 1}, {0, 0}, {1, 1}, 1}));
-  add("linear", pack_linear(quantize_weight(at::zeros({8, 16}), true), {}));
+  add("conv", pack_conv(quantize_weight(conv, {}), at::ones({8}), {{1, 1}, {0, 0}, {1, 1}, 1}));
+  add("linear", pack_linear(quantize_weight(at::zeros({8, 16}), {}), {}));
   module.define("def forward(self, x):\n  return x\n");
   const Size size = size_of(module);
   EXPECT_EQ(size.parameters, 8 * 4 * 9 + 8 + 8 * 16);

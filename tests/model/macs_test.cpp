@@ -95,7 +95,7 @@ TEST(Macs, OfAnInt8LayerAreThoseOfTheFloatOne) {
   Model model = load_text({{"w", weight}}, "torch.conv2d(x, self.w, None, [1, 1], [1, 1])",
                           {{1, 3, 4, 4}}, "x");
   const c10::IValue packed =
-      pack_conv(quantize_weight(weight, true), at::zeros({6}), {{1, 1}, {1, 1}, {1, 1}, 1});
+      pack_conv(quantize_weight(weight, {}), at::zeros({6}), {{1, 1}, {1, 1}, {1, 1}, 1});
   const std::string name = model.add_attribute("packed", packed.type(), packed);
   const auto graph = model.edit();
   torch::jit::Value* attribute = insert_attribute(*graph, model, name);

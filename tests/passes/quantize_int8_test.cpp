@@ -97,6 +97,33 @@ TEST(QuantizeInt8, StaysNearTheFloatNetwork) {
   }
 }
 
+TEST(QuantizeInt8, StaysNearTheFloatNetworkWhateverChoosesTheRanges) {
+  const std::vector<Json> choices = {{{"observer", "minmax"}},
+                                     {{"observer", "moving_average"}, {"averaging_constant", 0.5}},
+                                     {{"observer", "percentile"}, {"percentile", 99.9}},
+                                     {{"observer", "entropy"}},
+                                     {{"observer", "histogram"}, {"weight_observer", "mse"}},
+                                     {{"per_channel", false}, {"weight_observer", "mse"}},
+                                     {{"activation_scheme", "symmetric"}},
+                                     {{"observer", "entropy"}, {"activation_scheme", "symmetric"}}};
+  for (const Json& options : choices) {
+    for (const char* name : {"residual_cnn", "transformer"}) {
+      const Quantized q = quantize_tiny(name, options);
+      const auto inputs = q.original.example_inputs(16, 4);
+      EXPECT_GT(sqnr_db(q.original.forward(inputs)[0], q.model.forward(inputs)[0]), 20)
+          << name << ", " << options;
+    }
+  }
+}
+
+TEST(QuantizeInt8, GivesActivationsOfBothSignsTheMiddleZeroPointOnRequest) {
+  const Quantized q = quantize_tiny("residual_cnn", {{"activation_scheme", "symmetric"}});
+  for (const Json& layer : q.result.details.at("layers")) {
+    const auto zero_point = layer.at("zero_point").get<std::int64_t>();
+    EXPECT_TRUE(zero_point == 0 || zero_point == 128) << layer;
+  }
+}
+
 TEST(QuantizeInt8, RemovesTheFloatWeights) {
   const Quantized q = quantize_tiny("cnn", Json::object());
   EXPECT_TRUE(q.model.named_parameters().empty());
@@ -242,7 +269,7 @@ TEST(QuantizeInt8, KeepsEveryLayerWithinTheBoundOfItsScales) {
     const double input_step =
         choose_range(layer.input.min().item<double>(), layer.input.max().item<double>()).scale;
     const double output_step = result.details.at("layers").at(0).at("scale").get<double>();
-    const QuantizedWeight weight = quantize_weight(layer.weight, true, 0, kReducedWeightRange);
+    const QuantizedWeight weight = quantize_weight(layer.weight, {true, kReducedWeightRange});
     std::vector<std::int64_t> per_channel(static_cast<std::size_t>(layer.weight.dim()), 1);
     per_channel[0] = layer.weight.size(0);
     const at::Tensor weight_error = (weight.scales / 2)

@@ -16,11 +16,11 @@ Int8Scheme make_int8_scheme(Model& model, std::shared_ptr<const Dataset> data) {
   Int8Scheme scheme;
   scheme.plan = plan_static_int8(
       model, [](const Layer&) { return ""; }, [](const torch::jit::Value*) { return true; });
-  Calibration calibration(model, scheme.plan, ObserverKind::kMinMax);
+  Calibration calibration(model, scheme.plan, {ObserverKind::kMinMax});
   Progress silent;
   calibration.run(std::move(data), 8, silent);
   for (const auto* value : scheme.plan.measured) scheme.ranges[value] = calibration.range(value);
-  quantize_weights(scheme, model, /*per_channel=*/true, kReducedWeightRange);
+  quantize_weights(scheme, model, {/*per_channel=*/true, kReducedWeightRange});
   return scheme;
 }
 
