@@ -44,6 +44,7 @@ struct InspectRequest {
   std::string model;
   std::vector<std::string> inputs;  ///< "1x3x224x224" or "4x16:int64"; empty: shapes stay unknown
   bool groups = false;              ///< channel groups too; needs inputs
+  bool int8 = false;                ///< INT8 layers too
   std::vector<std::string> op_libraries;
 };
 

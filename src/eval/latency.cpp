@@ -1,7 +1,5 @@
 #include "eval/latency.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,8 +7,8 @@
 #include "edgecompress/error.h"
 #include "eval/checked_forward.h"
 #include "eval/forms.h"
+#include "eval/thread_scope.h"
 #include "model/model.h"
-#include "model/runtime.h"
 #include "model/torch_compat.h"
 
 namespace edgecompress {
@@ -19,20 +17,6 @@ namespace {
 // A median of fewer runs of a short model is that of one moment of the machine.
 constexpr double kLeastMs = 200;
 constexpr std::int64_t kMaxRepeats = 1000;
-
-/// The thread count of a measurement, undone at its end.
-class ThreadScope {
- public:
-  explicit ThreadScope(std::int64_t threads) : previous_(at::get_num_threads()) {
-    set_threads(threads);
-  }
-  ~ThreadScope() { set_threads(previous_); }
-  ThreadScope(const ThreadScope&) = delete;
-  ThreadScope& operator=(const ThreadScope&) = delete;
-
- private:
-  std::int64_t previous_;
-};
 
 RunnableForm prepare(const LatencyCandidate& candidate, const std::vector<at::Tensor>& inputs) {
   torch::jit::Module module = load_as_stored(candidate.path);

@@ -32,18 +32,20 @@ class DynamicRewriter {
       const bool is_linear = layer.kind == LayerKind::kLinear && options_.has_linear;
       if (!is_rnn && !is_linear) {
         if (options_.has_linear)
-          result.push_back({layer.name, false, "it has no dynamic INT8 kernel", {}});
+          result.push_back({layer.name, false, "it has no dynamic INT8 kernel", {}, layer.node});
         continue;
       }
       const std::string obstacle = is_rnn ? rnn_obstacle(layer) : linear_obstacle(layer);
+      Node* node = layer.node;
       if (obstacle.empty()) {
         try {
-          is_rnn ? replace_rnn(layer) : replace_linear(layer);
+          node = is_rnn ? replace_rnn(layer) : replace_linear(layer);
         } catch (const Error& error) {
           throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
         }
       }
-      result.push_back({layer.name, obstacle.empty(), obstacle.empty() ? "dynamic" : obstacle, {}});
+      result.push_back(
+          {layer.name, obstacle.empty(), obstacle.empty() ? "dynamic" : obstacle, {}, node});
     }
     torch::jit::EliminateDeadCode(graph_);
     model_.remove_unused_attributes();
@@ -98,7 +100,7 @@ class DynamicRewriter {
     return model_.tensor(attribute_path(list->inputs()[index]));
   }
 
-  void replace_linear(const Layer& layer) {
+  Node* replace_linear(const Layer& layer) {
     const QuantizedWeight weight = quantize_weight(model_.tensor(*layer.weight), options_.weights);
     const c10::IValue packed =
         pack_linear(weight, layer.bias ? model_.tensor(*layer.bias) : at::Tensor());
@@ -112,6 +114,7 @@ class DynamicRewriter {
     (relu ? relu : layer.node)->output()->replaceAllUsesWith(made->output());
     if (relu) relu->destroy();
     layer.node->destroy();
+    return made;
   }
 
   static Node* relu_after(const Node* node) {
@@ -120,7 +123,7 @@ class DynamicRewriter {
     return op_of(uses[0].user) == "aten::relu" ? uses[0].user : nullptr;
   }
 
-  void replace_rnn(const Layer& layer) {
+  Node* replace_rnn(const Layer& layer) {
     const torch::jit::WithInsertPoint guard(layer.node);
     std::vector<Value*> cells;
     for (const c10::IValue& cell : pack_cells(layer)) cells.push_back(attribute(layer.name, cell));
@@ -142,6 +145,7 @@ class DynamicRewriter {
       layer.node->outputs()[i]->replaceAllUsesWith(made->outputs()[i]);
     }
     layer.node->destroy();
+    return made;
   }
 
   /// The float op's arguments with packed cells in the place of its weights.

@@ -194,7 +194,8 @@ class Int8Planner {
           {layer.name,
            false,
            reason == reasons_.end() ? "it does not stand between INT8 ops" : reason->second,
-           {}});
+           {},
+           layer.node});
     }
     return result;
   }

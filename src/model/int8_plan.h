@@ -36,7 +36,8 @@ struct Int8Layer {
   std::string name;
   bool is_int8 = false;
   std::string reason;  ///< why it stays float, or how it runs ("static", "dynamic")
-  std::optional<QuantizedRange> output;  ///< of static INT8 layers
+  std::optional<QuantizedRange> output;    ///< of static INT8 layers
+  const torch::jit::Node* node = nullptr;  ///< that computes it, in the graph as it is now
 };
 
 struct Int8Plan {

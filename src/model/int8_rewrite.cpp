@@ -57,8 +57,8 @@ class Rewriter {
     const auto outputs = (op.activation ? op.activation : op.node)->outputs();
     for (std::size_t i = 0; i < outputs.size(); ++i) int8_[outputs[i]] = made->outputs()[i];
     if (op.layer || !op.norm.empty()) {
-      layers_.push_back(
-          {op.layer ? op.layer->name : op.norm, true, "static", scheme_.ranges.at(op.output())});
+      layers_.push_back({op.layer ? op.layer->name : op.norm, true, "static",
+                         scheme_.ranges.at(op.output()), made});
     }
   }
 

@@ -76,6 +76,15 @@ Int8Scheme Int8Scheme::on(const Model& clone) const {
   return copy;
 }
 
+Int8Scheme Int8Scheme::without(Model& model, const LayerRefusal& refusal) const {
+  Int8Scheme less = *this;
+  less.plan = plan_static_int8(model, refusal,
+                               [this](const Value* value) { return range_of(value).has_value(); });
+  less.ranges.clear();
+  for (const Value* value : less.plan.measured) less.ranges.emplace(value, *range_of(value));
+  return less;
+}
+
 void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme& weights) {
   for (const Int8Op& op : scheme.plan.ops) {
     if (!op.layer) continue;

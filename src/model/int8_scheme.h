@@ -30,6 +30,9 @@ struct Int8Scheme {
 
   /// The same for a clone of the model that the scheme was made for, neither edited since.
   Int8Scheme on(const Model& clone) const;
+  /// The same numbers for a plan in which more layers are refused. `model` is the one that the
+  /// scheme was made for.
+  Int8Scheme without(Model& model, const LayerRefusal& refusal) const;
 };
 
 /// Rounds every weight of the plan's layers, those of transposed convolutions with one scale a

@@ -1,6 +1,5 @@
 // Multiply-accumulates of one run, from the shapes that the run gives.
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 
 #include <functional>
 #include <map>
@@ -8,6 +7,7 @@
 
 #include "model/interpreter.h"
 #include "model/layers.h"
+#include "model/quantized.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -84,22 +84,9 @@ std::int64_t quantized_recurrent_macs(std::int64_t gates, Values inputs) {
   return steps * directions * gates * hidden * (first + (layers - 1) * other);
 }
 
-/// The weight in a packed parameter, as the unpacking operator gives it.
-at::Tensor unpack(const std::string& unpack_op, const c10::IValue& packed) {
-  torch::jit::Stack stack{packed};
-  c10::Dispatcher::singleton().findSchemaOrThrow(unpack_op.c_str(), "").callBoxed(&stack);
-  return stack[0].toTensor();
-}
-
 std::int64_t quantized_macs(const std::string& op, Values inputs, Values outputs) {
   const at::Tensor& output = outputs[0].toTensor();
-  if (starts_with(op, "quantized::linear")) {
-    const std::string unpack_op =
-        ends_with(op, "_fp16") ? "quantized::linear_unpack_fp16" : "quantized::linear_unpack";
-    return conv_macs(unpack(unpack_op, inputs[1]), output);
-  }
-  const std::string op_without_suffix = op.substr(0, op.find("d", op.find("::conv")) + 1);
-  const at::Tensor weight = unpack(op_without_suffix + "_unpack", inputs[1]);
+  const at::Tensor weight = unpacked_weight(op, inputs[1]);
   return starts_with(op, "quantized::conv_transpose")
              ? conv_transposed_macs(weight, inputs[0].toTensor())
              : conv_macs(weight, output);

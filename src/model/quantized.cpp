@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "edgecompress/error.h"
+#include "util/text.h"
 
 namespace edgecompress {
 namespace {
@@ -150,6 +151,22 @@ c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
 
 c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias) {
   return call("quantized::linear_prepack", {to_quantized_tensor(weight), optional_bias(bias)});
+}
+
+bool is_int8_op(const std::string& op) {
+  return starts_with(op, "quantized::") || starts_with(op, "aten::quantized_");
+}
+
+at::Tensor unpacked_weight(const std::string& op, const c10::IValue& packed) {
+  std::string unpack = "quantized::linear_unpack";
+  if (op.find("::conv") != std::string::npos) {
+    unpack = op.substr(0, op.find('d', op.find("::conv")) + 1) + "_unpack";  // without _relu
+  } else if (ends_with(op, "_fp16")) {
+    unpack += "_fp16";
+  }
+  torch::jit::Stack stack{packed};
+  c10::Dispatcher::singleton().findSchemaOrThrow(unpack.c_str(), "").callBoxed(&stack);
+  return stack.at(0).toTensor();
 }
 
 c10::IValue pack_rnn_cell(const QuantizedWeight& input_weight, const QuantizedWeight& hidden_weight,

@@ -58,6 +58,11 @@ constexpr std::int64_t kAffineSteps = 255, kSymmetricSteps = 127;
 c10::IValue pack_conv(const QuantizedWeight& weight, const at::Tensor& bias,
                       const ConvGeometry& geometry);
 c10::IValue pack_linear(const QuantizedWeight& weight, const at::Tensor& bias);
+/// Whether an op computes with packed INT8 weights.
+bool is_int8_op(const std::string& op);
+/// The weight that the op ("quantized::conv2d_relu", "quantized::linear_dynamic") was packed with:
+/// LibTorch's quantized tensor, or float16 of ops that end in _fp16.
+at::Tensor unpacked_weight(const std::string& op, const c10::IValue& packed);
 /// One cell of aten::quantized_lstm / aten::quantized_gru, its activations quantized dynamically.
 /// Weights per tensor, [gates * hidden, inputs] and [gates * hidden, hidden]; biases are needed.
 c10::IValue pack_rnn_cell(const QuantizedWeight& input_weight, const QuantizedWeight& hidden_weight,

@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -129,7 +130,12 @@ std::int64_t set_threads(std::int64_t threads) {
   return threads;
 }
 
-std::string quantized_engine() { return at::toString(at::globalContext().qEngine()); }
+std::string quantized_engine() {
+  std::string name = at::toString(at::globalContext().qEngine());
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  return name;
+}
 
 Environment describe_environment() {
   Environment environment;

@@ -6,9 +6,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 #include "eval/evaluate.h"
+#include "eval/node_latency.h"
 #include "model/model.h"
 #include "recipe/pass_catalogue.h"
 #include "util/progress.h"
@@ -40,6 +42,11 @@ struct PassContext {
   /// on this machine, each in its fastest form, as evaluation.latency says. Takes seconds. Empty
   /// where the inputs are not known.
   std::function<double(const Model&)> latency_share;
+  /// Bytes of a network's file as a share of those of the network the step began with.
+  std::function<double(const Model&)> size_share;
+  /// Milliseconds of each node of some networks, run in turn as evaluation.latency says, each node
+  /// by itself. Empty where the inputs are not known.
+  std::function<std::vector<NodeLatency>(const std::vector<Model*>&)> node_latency;
 };
 
 class Pass {

@@ -15,15 +15,20 @@
 //            quantization of convolutional networks for rapid-deployment".
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "edgecompress/error.h"
 #include "model/batch_norm_folding.h"
 #include "model/int8_dynamic.h"
+#include "model/int8_record.h"
 #include "model/int8_rewrite.h"
 #include "model/layers.h"
 #include "passes/pass.h"
 #include "train/accuracy_tools.h"
 #include "train/calibration.h"
+#include "train/int8_auto.h"
+#include "train/int8_diagnosis.h"
+#include "train/int8_layer_facts.h"
 
 namespace edgecompress {
 namespace {
@@ -40,9 +45,30 @@ struct QuantizeInt8Options {
   bool per_channel = true;
   bool dynamic_rnn = true;
   bool reduce_range = true;
+  bool diagnose = false;
   AccuracyToolOptions accuracy;
+  Int8Bounds bounds;
   std::vector<std::string> include, exclude;
 };
+
+Options<Int8Bounds> bound_options() {
+  using T = Int8Bounds;
+  Options<T> options;
+  options
+      .add("max_accuracy_drop", &T::max_accuracy_drop,
+           "auto: how much of the metric the float network may lose; without labels, which share "
+           "of the calibration samples may change class")
+      .at_least(0);
+  options
+      .add("min_speedup", &T::min_speedup,
+           "auto: how many times faster than the float network it must be")
+      .above(0);
+  options
+      .add("max_size_ratio", &T::max_size_ratio,
+           "auto: which share of the float network's file it may take")
+      .above(0);
+  return options;
+}
 
 Options<QuantizeInt8Options> quantize_int8_options() {
   using T = QuantizeInt8Options;
@@ -50,8 +76,9 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   options
       .add("mode", &T::mode,
            "static: activations in INT8 between layers, by calibrated ranges; dynamic: weights "
-           "only in INT8, activations quantized at run time")
-      .one_of({"static", "dynamic"});
+           "only in INT8, activations quantized at run time; auto: measures each layer's cost and "
+           "gain on this machine and keeps float what loses either, within the bounds")
+      .one_of({"static", "dynamic", "auto"});
   options
       .add(
           "observer", &T::observer,
@@ -90,7 +117,11 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   options.add("reduce_range", &T::reduce_range,
               "weights in 7 bits, which no x86 CPU overflows; false gives them all 8, for CPUs "
               "with VNNI or ARM dot products");
+  options.add("diagnose", &T::diagnose,
+              "static mode: measures what each layer costs the network's outputs, and its latency "
+              "float and INT8, for the report; auto always does");
   options.splice(&T::accuracy, accuracy_tool_options());
+  options.splice(&T::bounds, bound_options());
   options.add("include", &T::include,
               "only layers whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
@@ -104,45 +135,53 @@ class QuantizeInt8 : public Pass {
 
   PassResult run(Model& model, PassContext& context) override {
     PassResult result;
-    std::vector<std::string> order;
-    for (const Layer& layer : find_layers(model)) order.push_back(layer.name);
-    std::vector<Int8Layer> layers;
-    if (options_.mode == "static") {
-      layers = run_static(model, context, result);
-      if (options_.dynamic_rnn)
-        add_dynamic(layers, rewrite_dynamic_int8(model, filter_, dynamic_options(false)));
+    if (options_.mode == "dynamic") {
+      const Int8Facts facts(model);
+      describe(rewrite_dynamic_int8(model, filter_, dynamic_options(true)), facts, result);
     } else {
-      layers = rewrite_dynamic_int8(model, filter_, dynamic_options(true));
+      run_calibrated(model, context, result);
     }
-    describe(layers, order, result);
+    if (result.counts.at("layers_int8") > 0) write_int8_record(model, result.details["layers"]);
     return result;
   }
 
  private:
-  std::vector<Int8Layer> run_static(Model& model, PassContext& context, PassResult& result) const {
+  /// Modes static and auto.
+  void run_calibrated(Model& model, PassContext& context, PassResult& result) const {
     const auto data = context.data ? context.data->calibration : nullptr;
     if (!data || data->size() == 0) {
       throw Error(ExitCode::kData, "quantize_int8: the calibration set is empty",
                   "give data/calibration some samples, or use \"mode\": \"dynamic\"");
     }
+    const bool is_auto = options_.mode == "auto";
+    std::optional<Model> original;
+    if (is_auto) original = model.clone();
     const BatchNormFolding folding = fold_batch_norms(model);
     const std::int64_t dropouts = remove_dropouts(model);
     result.changed = folding.folded > 0 || dropouts > 0;
     result.counts["batch_norms_folded"] = static_cast<double>(folding.folded);
     result.counts["calibration_samples"] = static_cast<double>(data->size());
-
     const AccurateInt8 int8 = make_accurate_int8(
         model,
         [&](Model& network) { return make_scheme(network, *context.data, context.progress); },
         options_.accuracy, *context.data, context.progress);
     if (!int8.tools.empty()) result.details["accuracy_tools"] = to_json(int8.tools);
-    return rewrite_static_int8(model, int8.scheme);
+    if (!is_auto) {
+      rewrite_all(model, int8.scheme, context, result);
+    } else if (!choose_layers(model, int8.scheme, context, result)) {
+      model = std::move(*original);
+      result.changed = false;
+    }
+  }
+
+  LayerRefusal refuse_excluded() const {
+    return [this](const Layer& layer) {
+      return filter_.accepts(layer.name) ? "" : "the recipe excludes it";
+    };
   }
 
   Int8Scheme make_scheme(Model& model, const DataSets& data, Progress& progress) const {
-    const auto refusal = [this](const Layer& layer) {
-      return filter_.accepts(layer.name) ? "" : "the recipe excludes it";
-    };
+    const LayerRefusal refusal = refuse_excluded();
     const Int8Plan wish = plan_static_int8(model, refusal, [](const Value*) { return true; });
     Calibration calibration(model, wish, observer_options());
     calibration.run(data.calibration, data.calibration_batch, progress);
@@ -191,36 +230,88 @@ class QuantizeInt8 : public Pass {
     }
   }
 
-  void describe(std::vector<Int8Layer> layers, const std::vector<std::string>& order,
-                PassResult& result) const {
-    const auto position = [&](const Int8Layer& layer) {
-      return std::find(order.begin(), order.end(), layer.name) - order.begin();
-    };
-    std::stable_sort(layers.begin(), layers.end(), [&](const Int8Layer& a, const Int8Layer& b) {
-      return position(a) < position(b);
-    });
-    Json list = Json::array();
-    std::int64_t int8 = 0;
-    for (const Int8Layer& layer : layers) {
-      Json entry = {{"layer", layer.name},
-                    {"state", layer.is_int8 ? "int8" : "float"},
-                    {"reason", layer.reason}};
-      if (layer.output) {
-        entry["scale"] = layer.output->scale;
-        entry["zero_point"] = layer.output->zero_point;
-      }
-      list.push_back(std::move(entry));
-      int8 += layer.is_int8;
+  /// mode static: every layer that can be INT8.
+  void rewrite_all(Model& model, const Int8Scheme& scheme, const PassContext& context,
+                   PassResult& result) const {
+    Int8Facts facts(model);
+    const DataSets& data = *context.data;
+    facts.add(scheme, diagnose_int8(model, scheme, *data.calibration, data.calibration_batch,
+                                    options_.diagnose ? Int8DiagnosisDepth::kNetwork
+                                                      : Int8DiagnosisDepth::kLayers,
+                                    context.progress));
+    if (options_.diagnose && context.node_latency) {
+      Int8Network all = make_static(model, scheme);
+      const auto latency = context.node_latency({&model, &all.model});
+      facts.add(scheme, latency.at(0), all.layers, latency.at(1));
     }
+    describe(rewrite(model, scheme), facts, result);
+  }
+
+  /// mode auto. False if the float network is best.
+  bool choose_layers(Model& model, const Int8Scheme& scheme, const PassContext& context,
+                     PassResult& result) const {
+    Int8Makers makers;
+    makers.make_static = [this](const Model& network, const Int8Scheme& chosen) {
+      return make_static(network, chosen);
+    };
+    if (has_dynamic_layers(model)) {
+      makers.make_dynamic = [this](const Model& network) {
+        Int8Network made{network.clone(), {}};
+        made.layers = rewrite_dynamic_int8(made.model, filter_, dynamic_options(true));
+        return made;
+      };
+    }
+    Int8AutoResult chosen = choose_int8_layers(
+        model, scheme, refuse_excluded(), makers, options_.bounds,
+        {context.score, context.latency_share, context.size_share, context.node_latency},
+        *context.data, context.progress);
+    result.details["trials"] = std::move(chosen.trials);
+    if (!chosen.best) {
+      std::vector<Int8Layer> layers;
+      for (const Layer& layer : find_layers(model))
+        layers.push_back({layer.name, false, "the float network is best", {}, nullptr});
+      describe(layers, chosen.facts, result);
+    } else {
+      model = std::move(chosen.best->model);
+      describe(chosen.best->layers, chosen.facts, result);
+    }
+    result.note += "; auto: " + chosen.note;
+    return chosen.best.has_value();
+  }
+
+  Int8Network make_static(const Model& model, const Int8Scheme& scheme) const {
+    Int8Network made{model.clone(), {}};
+    made.layers = rewrite(made.model, scheme.on(made.model));
+    return made;
+  }
+
+  std::vector<Int8Layer> rewrite(Model& model, const Int8Scheme& scheme) const {
+    std::vector<Int8Layer> layers = rewrite_static_int8(model, scheme);
+    if (options_.dynamic_rnn)
+      add_dynamic(layers, rewrite_dynamic_int8(model, filter_, dynamic_options(false)));
+    return layers;
+  }
+
+  static bool has_dynamic_layers(const Model& model) {
+    const auto layers = find_layers(model);
+    return std::any_of(layers.begin(), layers.end(), [](const Layer& layer) {
+      return layer.kind == LayerKind::kLinear || layer.kind == LayerKind::kLstm ||
+             layer.kind == LayerKind::kGru;
+    });
+  }
+
+  void describe(const std::vector<Int8Layer>& layers, const Int8Facts& facts,
+                PassResult& result) const {
+    const auto int8 = std::count_if(layers.begin(), layers.end(),
+                                    [](const Int8Layer& layer) { return layer.is_int8; });
     const auto all = static_cast<std::int64_t>(layers.size());
     result.changed = result.changed || int8 > 0;
     result.counts["layers_int8"] = static_cast<double>(int8);
     result.counts["layers_float"] = static_cast<double>(all - int8);
-    result.details["layers"] = std::move(list);
-    result.note = int8 > 0
-                      ? std::to_string(int8) + " of " + std::to_string(all) + " layers in INT8 (" +
-                            options_.mode + ")"
-                      : "no layer can be INT8" + (layers.empty() ? "" : ": " + layers[0].reason);
+    result.details["layers"] = facts.rows(layers);
+    result.note = int8 > 0 ? std::to_string(int8) + " of " + std::to_string(all) +
+                                 " layers in INT8 (" + options_.mode + ")"
+                           : "no layer is INT8" + (layers.empty() ? "" : ": " + layers[0].reason);
   }
 
   QuantizeInt8Options options_;
@@ -240,7 +331,8 @@ PassSpec quantize_int8_pass() {
   spec.description.needs.makes_int8 = true;
   PassNeeds with_calibration = spec.description.needs;
   with_calibration.calibration = true;
-  spec.description.when = {{"mode", "static", with_calibration}};
+  spec.description.when = {{"mode", "static", with_calibration},
+                           {"mode", "auto", with_calibration}};
   spec.make = [options](const Json& json) {
     return std::make_unique<QuantizeInt8>(options.bind(json));
   };

@@ -13,8 +13,10 @@
 #include "model/channel_selection.h"
 #include "model/layers.h"
 #include "model/model.h"
+#include "model/quantized.h"
 #include "pipeline/commands.h"
 #include "pipeline/input_text.h"
+#include "pipeline/inspect_int8.h"
 #include "pipeline/preparation.h"
 #include "util/table.h"
 #include "util/text.h"
@@ -27,11 +29,13 @@ struct Row {
   std::vector<std::int64_t> output;
   std::int64_t parameters = 0;
   std::optional<std::int64_t> macs;
-  std::string int8;  ///< how quantize_int8 can take it: "static", "dynamic", "static or dynamic"
+  std::string int8;  ///< how quantize_int8 can take it: "static", "dynamic", "static or dynamic";
+                     ///< "is INT8"
 };
 
-std::string int8_modes(LayerKind kind) {
-  switch (kind) {
+std::string int8_modes(const Layer& layer) {
+  if (is_int8_op(op_of(layer.node))) return "is INT8";
+  switch (layer.kind) {
     case LayerKind::kConv:
       return "static";
     case LayerKind::kLinear:
@@ -44,11 +48,18 @@ std::string int8_modes(LayerKind kind) {
   }
 }
 
+/// Weights of a convolution or linear layer; those of RNN cells are not told.
+std::int64_t packed_parameters(const std::string& op, const c10::IValue& packed) {
+  const bool is_matrix = starts_with(op, "quantized::conv") || starts_with(op, "quantized::linear");
+  return is_matrix ? unpacked_weight(op, packed).numel() : 0;
+}
+
 Row row_of(const Model& model, const Layer& layer) {
-  Row row{layer.name, op_of(layer.node), {}, 0, std::nullopt, int8_modes(layer.kind)};
+  Row row{layer.name, op_of(layer.node), {}, 0, std::nullopt, int8_modes(layer)};
   for (const std::string& name : layer.weights) {
     const c10::IValue value = model.attribute(name);
     if (value.isTensor()) row.parameters += value.toTensor().numel();
+    if (value.isObject()) row.parameters += packed_parameters(row.op, value);
   }
   return row;
 }
@@ -205,7 +216,8 @@ Outcome inspect_command(const InspectRequest& request, Progress&) {
   }
   prepare_process(0, request.op_libraries);
   Model model = Model::load(request.model, inputs);
-  const Size size = measure_size(request.model, load_as_stored(request.model));
+  const torch::jit::Module stored = load_as_stored(request.model);
+  const Size size = measure_size(request.model, stored);
   const std::vector<Row> rows = list_rows(model);
   std::int64_t macs = 0;
   for (const Row& row : rows) macs += row.macs.value_or(0);
@@ -228,6 +240,11 @@ Outcome inspect_command(const InspectRequest& request, Progress&) {
         {{"kind", kind_text(finding.kind)}, {"where", finding.where}, {"what", finding.what}});
   }
   if (request.groups) tell_groups(model, text, json);
+  if (request.int8) {
+    const Int8Inspection int8 = inspect_int8(model, stored);
+    text += "\n" + int8.text;
+    json["int8"] = int8.json;
+  }
   return {ExitCode::kDone, text, json.dump(2, ' ', false, Json::error_handler_t::replace)};
 }
 

@@ -147,11 +147,28 @@ std::function<double(const Model&)> Measurer::latency_share(std::filesystem::pat
   std::string form = before == original_ ? original_form_ : "";
   return [this, before, scratch, form](const Model& model) mutable {
     model.save(scratch);
-    const auto latencies = measure_latency({{"before", before, form}, {"pruned", scratch}}, inputs_,
-                                           spec_.latency, progress_);
+    const auto latencies = measure_latency({{"before", before, form}, {"candidate", scratch}},
+                                           inputs_, spec_.latency, progress_);
     std::filesystem::remove(scratch);
     form = latencies.at(0).form;
     return latencies.at(1).median_ms / latencies.at(0).median_ms;
+  };
+}
+
+std::function<double(const Model&)> Measurer::size_share(std::filesystem::path before,
+                                                         std::filesystem::path scratch) const {
+  return [before = std::move(before), scratch = std::move(scratch)](const Model& model) {
+    model.save(scratch);
+    const auto bytes = static_cast<double>(std::filesystem::file_size(scratch));
+    std::filesystem::remove(scratch);
+    return bytes / static_cast<double>(std::filesystem::file_size(before));
+  };
+}
+
+std::function<std::vector<NodeLatency>(const std::vector<Model*>&)> Measurer::node_latency() const {
+  if (inputs_.empty()) return {};
+  return [this](const std::vector<Model*>& models) {
+    return measure_node_latency(models, spec_.latency);
   };
 }
 

@@ -9,6 +9,7 @@
 
 #include "data/dataset.h"
 #include "eval/evaluate.h"
+#include "eval/node_latency.h"
 #include "eval/reference_outputs.h"
 #include "model/model.h"
 #include "recipe/recipe.h"
@@ -39,6 +40,11 @@ class Measurer {
   /// the model is written to `scratch` meanwhile. Empty if the inputs are not known.
   std::function<double(const Model&)> latency_share(std::filesystem::path before,
                                                     std::filesystem::path scratch) const;
+  /// The bytes of a model's file as a share of those of the file `before`.
+  std::function<double(const Model&)> size_share(std::filesystem::path before,
+                                                 std::filesystem::path scratch) const;
+  /// See measure_node_latency(). Empty if the inputs are not known.
+  std::function<std::vector<NodeLatency>(const std::vector<Model*>&)> node_latency() const;
 
   /// The score on the set where choices are made; empty without labels.
   std::function<Score(const Forward&)> score_for_choices() const;

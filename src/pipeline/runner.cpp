@@ -148,8 +148,10 @@ PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
   context.seed = derive_seed(recipe_.seed, fmt::format("step {} {}", index, step.pass));
   context.data = &preparation_.data;
   context.score = measurer_.score_for_choices();
-  context.latency_share = measurer_.latency_share(
-      best_file_, folder_ / fmt::format("{}_{}_measured.pt", index + 1, step.pass));
+  const auto scratch = folder_ / fmt::format("{}_{}_measured.pt", index + 1, step.pass);
+  context.latency_share = measurer_.latency_share(best_file_, scratch);
+  context.size_share = measurer_.size_share(best_file_, scratch);
+  context.node_latency = measurer_.node_latency();
   context.load_teacher = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()
                               : Model::load(recipe_.locate(name), preparation_.inputs);

@@ -65,8 +65,8 @@ bool are_numbers(const Json& list, const std::string& member) {
   });
 }
 
-/// The members in order; but "before" and "after", or "x_before" and "x_after", come last, behind a
-/// bar that compares them.
+/// Members that are texts first, which say what a row is about; then the others. But "before" and
+/// "after", or "x_before" and "x_after", come last, behind a bar that compares them.
 std::vector<Column> columns_of(const Json& list) {
   const std::string before = "before", after = "after";
   std::vector<Column> columns, compared;
@@ -85,6 +85,9 @@ std::vector<Column> columns_of(const Json& list) {
   for (const auto& [member, value] : list.front().items()) {
     if (taken.count(member) == 0) columns.push_back({member, member});
   }
+  std::stable_partition(columns.begin(), columns.end(), [&](const Column& column) {
+    return list.front()[column.member].is_string();
+  });
   columns.insert(columns.end(), compared.begin(), compared.end());
   return columns;
 }

@@ -83,6 +83,44 @@ TEST(InspectCommand, WorksWithoutInputs) {
   EXPECT_THAT(result.out, HasSubstr("--input"));
 }
 
+TEST(InspectCommand, TellsWhatInt8LayersComputeWithAndCost) {
+  Workbench bench;
+  bench.recipe["passes"] = {
+      {{"pass", "quantize_int8"}, {"exclude", {"^fc"}}, {"reduce_range", true}}};
+  ASSERT_EQ(run_binary({"run", bench.write_recipe()}).code, 0);
+  const json report = bench.read_json("out/report.json").at("steps").at(0).at("details");
+  const std::string model = bench.path("out/model.pt").string();
+  const BinaryResult result = run_binary({"inspect", model, "--int8", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const json found = json::parse(result.out);
+  EXPECT_EQ(found.at("layers").at(0).at("parameters"), 8 * 3 * 9);
+  EXPECT_EQ(found.at("layers").at(0).at("int8"), "is INT8");
+  EXPECT_TRUE(found.at("int8").at("engine").is_string());
+  const json &layers = found.at("int8").at("layers"), &expected = report.at("layers");
+  ASSERT_EQ(layers.size(), expected.size());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    EXPECT_EQ(layers[i].at("layer"), expected[i].at("layer"));
+    EXPECT_EQ(layers[i].at("state"), expected[i].at("state"));
+    EXPECT_EQ(layers[i].at("reason"), expected[i].at("reason"));
+  }
+  const json& conv = layers.at(0);
+  EXPECT_EQ(conv.at("scale"), expected.at(0).at("scale"));
+  EXPECT_EQ(conv.at("zero_point"), expected.at(0).at("zero_point"));
+  EXPECT_EQ(conv.at("weight_largest"), 64);
+  EXPECT_NEAR(conv.at("output_sqnr_db").get<double>(),
+              expected.at(0).at("output_sqnr_db").get<double>(), 0.01);
+  const BinaryResult text = run_binary({"inspect", model, "--int8"});
+  EXPECT_THAT(text.out, HasSubstr("the recipe excludes it"));
+  EXPECT_THAT(text.out, HasSubstr("2 of 3 layers in INT8, made for the engine"));
+}
+
+TEST(InspectCommand, SaysWhereNoLayerIsInt8) {
+  const Workbench bench;
+  const BinaryResult result = run_binary({"inspect", bench.path("net.pt").string(), "--int8"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("0 of "));
+}
+
 TEST(InspectCommand, ListsChannelGroupsOnRequest) {
   const Workbench bench;
   const std::string net = bench.path("net.pt").string();

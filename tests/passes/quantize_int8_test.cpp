@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/testing/file_check.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
+#include "model/layers.h"
 #include "model/quantized.h"
 #include "model/runtime.h"
 #include "passes/registry.h"
@@ -303,6 +306,77 @@ TEST(QuantizeInt8, ClampsAtSixByTheRangeAlone) {
   EXPECT_NEAR(output[1].item<float>(), 3, 0.05);
   EXPECT_FLOAT_EQ(output[2].item<float>(), 6);
   EXPECT_FLOAT_EQ(output[3].item<float>(), 6);
+}
+
+/// mode auto on the residual network, where latency and score are what the test says.
+struct AutoRun {
+  Model original, model;
+  PassResult result;
+};
+
+AutoRun quantize_auto(const Json& options, const std::function<double(const Model&)>& latency_share,
+                      const std::function<double(const Forward&)>& score) {
+  initialise_runtime();
+  const auto tiny = testing::make_tiny_model("residual_cnn");
+  Model original = Model::from_module(tiny.module, tiny.inputs);
+  Model model = original.clone();
+  DataSets data;
+  data.calibration = testing::make_tiny_data(tiny, 16, 2);
+  data.calibration_batch = 8;
+  Progress silent;
+  PassContext context{silent};
+  context.data = &data;
+  context.latency_share = latency_share;
+  if (score) {
+    context.score = [&score](const Forward& forward) {
+      Score result;
+      result.metric = "top1";
+      result.value = score(forward);
+      return result;
+    };
+  }
+  Json all = options;
+  all["mode"] = "auto";
+  const PassSpec spec = find_pass("quantize_int8");
+  PassResult result = spec.make(spec.description.options.resolve(all, ""))->run(model, context);
+  return {std::move(original), std::move(model), std::move(result)};
+}
+
+TEST(QuantizeInt8, LeavesTheNetworkAsItIsWhereInt8IsSlower) {
+  const AutoRun run = quantize_auto({}, [](const Model&) { return 1.2; }, {});
+  EXPECT_FALSE(run.result.changed);
+  const auto inputs = run.original.example_inputs(2);
+  EXPECT_TRUE(at::equal(run.original.forward(inputs).at(0), run.model.forward(inputs).at(0)));
+  EXPECT_EQ(run.result.counts.at("layers_int8"), 0);
+  EXPECT_NE(run.result.note.find("faster than float"), std::string::npos);
+  EXPECT_EQ(run.result.details.at("trials")[0].at("latency_share"), 1.2);
+}
+
+TEST(QuantizeInt8, KeepsLayersFloatUntilTheScoreIsWithinItsBound) {
+  const Quantized all = quantize_tiny("residual_cnn", Json::object());
+  const auto inputs = all.original.example_inputs(16);
+  const at::Tensor exact = all.original.forward(inputs).at(0);
+  const auto score = [&](const Forward& forward) {
+    return -(forward(inputs).at(0) - exact).square().mean().item<double>();
+  };
+  const double lost_by_all = -score([&](const auto& x) { return all.model.forward(x); });
+  const auto slower_if_dynamic = [](const Model& model) {
+    const auto layers = find_layers(model);
+    const bool is_dynamic = std::any_of(layers.begin(), layers.end(), [](const Layer& layer) {
+      return op_of(layer.node).find("dynamic") != std::string::npos;
+    });
+    return is_dynamic ? 0.9 : 0.5;
+  };
+  const AutoRun run =
+      quantize_auto({{"max_accuracy_drop", lost_by_all / 2}}, slower_if_dynamic, score);
+  EXPECT_TRUE(run.result.changed);
+  EXPECT_LE(-score([&](const auto& x) { return run.model.forward(x); }), lost_by_all / 2);
+  EXPECT_GT(run.result.counts.at("layers_int8"), 0);
+  EXPECT_LT(run.result.counts.at("layers_int8"), all.result.counts.at("layers_int8"));
+  const Json& layers = run.result.details.at("layers");
+  EXPECT_TRUE(std::any_of(layers.begin(), layers.end(), [](const Json& row) {
+    return row.at("reason").get<std::string>().find("kept for accuracy") == 0;
+  }));
 }
 
 }  // namespace

@@ -213,7 +213,7 @@ TEST(ReportMarkdown, DrawsNothingWhereTheMembersAreNoNumbers) {
   Report report = example();
   report.steps[0].details["layers"] =
       Json::parse(R"([{"before": "a", "after": 1}, {"before": 2, "after": null}])");
-  EXPECT_THAT(to_markdown(report), HasSubstr("| after | before |\n"));
+  EXPECT_THAT(to_markdown(report), HasSubstr("\n| before | after |\n"));
 }
 
 TEST(ReportMarkdown, ListsSentencesOneALine) {

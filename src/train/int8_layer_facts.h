@@ -1,0 +1,49 @@
+// What is known of each layer that INT8 could take: the report's table of layers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/node_latency.h"
+#include "model/int8_plan.h"
+#include "recipe/options.h"
+#include "train/int8_diagnosis.h"
+
+namespace edgecompress {
+
+/// What was not measured is missing.
+struct Int8LayerFacts {
+  std::optional<Int8LayerDiagnosis> diagnosis;
+  std::optional<std::int64_t> macs;
+  std::optional<double> float_ms, int8_ms;
+
+  /// Time that INT8 saves; negative: it is slower.
+  std::optional<double> gain_ms() const;
+};
+
+/// By layer name. A layer that runs several times has the least ratios of all its runs, and the
+/// sums of their times and multiply-accumulates.
+class Int8Facts {
+ public:
+  /// Execution order and multiply-accumulates (if the inputs are known) of the float network.
+  explicit Int8Facts(const Model& model);
+
+  void add(const Int8Scheme& scheme, const Int8Diagnosis& diagnosis);
+  /// `layers`: of the INT8 network. Activations that INT8 layers carry out count as float time.
+  void add(const Int8Scheme& scheme, const NodeLatency& float_latency,
+           const std::vector<Int8Layer>& layers, const NodeLatency& int8_latency);
+
+  const Int8LayerFacts& of(const std::string& layer) const;
+  /// Rows for a report, in execution order: layer, state (int8, float), reason, output range, and
+  /// the facts. What is not known of any layer has no column.
+  Json rows(std::vector<Int8Layer> layers) const;
+
+ private:
+  std::vector<std::string> order_;
+  std::map<std::string, Int8LayerFacts> facts_;
+};
+
+}  // namespace edgecompress
