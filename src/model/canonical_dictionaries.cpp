@@ -1,7 +1,8 @@
 // Before: d = {}; d["low"] = x; d["high"] = y; z = f(d["low"]); return d
 // After:  z = f(x); return {"low": x, "high": y}
 //
-// Of dictionaries that are written and read in one straight line under constant keys.
+// Of dictionaries that are written in one straight line, and read and asked for keys anywhere,
+// under constant keys.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -23,6 +24,17 @@ bool writes_dictionary(const Node* node, const Value* dictionary) {
 
 bool reads_dictionary(const Node* node, const Value* dictionary) {
   return op_of(node) == "aten::__getitem__" && node->input(0) == dictionary;
+}
+
+/// "low" in d
+bool asks_dictionary(const Node* node, const Value* dictionary) {
+  return op_of(node) == "aten::__contains__" && node->input(0) == dictionary;
+}
+
+/// {} or OrderedDict().
+bool makes_dictionary(const Node* node) {
+  return node->kind() == c10::prim::DictConstruct ||
+         (op_of(node) == "aten::dict" && node->inputs().empty());
 }
 
 /// What it holds by now, in the order in which keys came.
@@ -62,11 +74,14 @@ class Contents {
   Entries entries_;
 };
 
-/// Its readers and writers in execution order, if they all stand in its own block.
+/// Its users in execution order, if all that do more than look into it stand in its own block.
 std::optional<std::vector<Node*>> users_in_line(const Value* dictionary) {
   std::vector<Node*> users;
   for (const auto& use : dictionary->uses()) {
-    if (use.user->owningBlock() != dictionary->node()->owningBlock()) return std::nullopt;
+    const bool only_looks =
+        reads_dictionary(use.user, dictionary) || asks_dictionary(use.user, dictionary);
+    const bool is_in_line = use.user->owningBlock() == dictionary->node()->owningBlock();
+    if (!only_looks && !is_in_line) return std::nullopt;
     users.push_back(use.user);
   }
   std::sort(users.begin(), users.end(), [](Node* a, Node* b) { return a != b && a->isBefore(b); });
@@ -90,14 +105,14 @@ Reach reach_of(const Node* made, const std::vector<Node*>& users) {
   }
   for (Node* user : users) {
     const bool writes = writes_dictionary(user, made->output());
-    if (!writes && !reads_dictionary(user, made->output())) {
+    const bool reads = reads_dictionary(user, made->output());
+    if (!writes && !reads && !asks_dictionary(user, made->output())) {
       if (reach.given_to == nullptr) reach.given_to = user;
       continue;
     }
-    if (reach.given_to != nullptr) return reach;
-    if (writes ? !contents.set(user->input(1), user->input(2))
-               : contents.get(user->input(1)) == nullptr)
-      return reach;
+    if (reach.given_to != nullptr || !constant_of(user->input(1))) return reach;
+    if (writes) contents.set(user->input(1), user->input(2));
+    if (reads && contents.get(user->input(1)) == nullptr) return reach;
     reach.is_touched = true;
   }
   reach.is_understood = true;
@@ -114,10 +129,14 @@ bool follow_dictionary(Graph& graph, Node* made) {
     contents.set(made->input(i), made->input(i + 1));
   for (Node* user : *users) {
     if (user == reach.given_to) break;
+    Value* held = contents.get(user->input(1));
     if (writes_dictionary(user, made->output())) {
       contents.set(user->input(1), user->input(2));
+    } else if (reads_dictionary(user, made->output())) {
+      user->output()->replaceAllUsesWith(held);
     } else {
-      user->output()->replaceAllUsesWith(contents.get(user->input(1)));
+      const torch::jit::WithInsertPoint point(user);
+      user->output()->replaceAllUsesWith(graph.insertConstant(held != nullptr));
     }
     user->destroy();
   }
@@ -138,7 +157,7 @@ bool follow_dictionaries(Draft& draft) {
   // Following one destroys the nodes that use it, but no other dictionary.
   std::vector<Node*> dictionaries;
   for (Node* node : all_nodes(draft.graph->block())) {
-    if (node->kind() == c10::prim::DictConstruct) dictionaries.push_back(node);
+    if (makes_dictionary(node)) dictionaries.push_back(node);
   }
   bool changed = false;
   for (Node* made : dictionaries) changed |= follow_dictionary(*draft.graph, made);

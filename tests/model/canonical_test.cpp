@@ -235,6 +235,30 @@ TEST(Canonical, ReadsWhatDictionariesHold) {
   EXPECT_THAT(model.findings(), IsEmpty());
 }
 
+TEST(Canonical, ReadsOrderedDictionariesAndKnowsTheirKeys) {
+  const Model model = from_text(root(),
+                                "def forward(self, x):\n"
+                                "  d = torch.dict()\n"
+                                "  had = 'low' in d\n"
+                                "  d['low'] = x\n"
+                                "  has_low = 'low' in d\n"
+                                "  has_high = 'high' in d\n"
+                                "  if has_low and not (had or has_high):\n"
+                                "    y = torch.relu(d['low'])\n"
+                                "  else:\n"
+                                "    y = torch.tanh(d['low'])\n"
+                                "  d['out'] = y\n"
+                                "  return d\n",
+                                {{2, 4}});
+  FileCheck()
+      .check_not("_set_item")
+      ->check_not("__contains__")
+      ->check_not("prim::If")
+      ->check_not("aten::tanh")
+      ->run(model.graph());
+  EXPECT_THAT(model.findings(), IsEmpty());
+}
+
 TEST(Canonical, LeavesDictionariesThatAreWrittenAfterTheyWereGivenAway) {
   const Model model = from_text(root(),
                                 "def forward(self, x):\n"
