@@ -12,6 +12,12 @@
 namespace edgecompress {
 namespace {
 
+void check_can_be_ranked(const std::string& name, const at::Tensor& weight) {
+  if (at::isfinite(weight.detach()).all().item<bool>()) return;
+  throw Error(ExitCode::kPass, "'" + name + "' holds values that are not finite",
+              "the weights of the model are damaged; nothing can be ranked");
+}
+
 bool is_plain(LayerKind kind) {
   return kind == LayerKind::kConv || kind == LayerKind::kConvTransposed ||
          kind == LayerKind::kLinear;
@@ -109,12 +115,6 @@ at::Tensor unfold_convolution(const PrunableWeight& weight, const ConvGeometry& 
 }
 
 }  // namespace
-
-void check_can_be_ranked(const std::string& name, const at::Tensor& weight) {
-  if (at::isfinite(weight.detach()).all().item<bool>()) return;
-  throw Error(ExitCode::kPass, "'" + name + "' holds values that are not finite",
-              "the weights of the model are damaged; nothing can be ranked");
-}
 
 std::int64_t PrunableWeight::size() const { return c10::multiply_integers(sizes); }
 

@@ -45,9 +45,6 @@ struct PrunableWeight {
   bool has_features() const;
 };
 
-/// Throws Error(kPass) naming a weight that isn't finite.
-void check_can_be_ranked(const std::string& name, const at::Tensor& weight);
-
 /// Weight matrices of convolutions, linear layers and RNNs whose name the filter accepts, in
 /// execution order, shared ones once.
 /// Throws Error(kPass) for a weight that isn't finite.
