@@ -462,7 +462,7 @@ TEST_P(ChannelsOfTinyModels, PrunedEqualsMasked) {
     half.push_back(units);
   }
   Model masked = model.clone(), pruned = model.clone();
-  mask_channels(masked, find_channel_groups(masked), half);
+  mask_channels(masked, groups, half);
   remove_channels(pruned, find_channel_groups(pruned), half);
   const auto inputs = model.example_inputs(3);
   const at::Tensor expected = masked.forward(inputs)[0];

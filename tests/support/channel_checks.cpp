@@ -63,8 +63,9 @@ std::string difference_of_pruned_and_masked(const Model& model, AttentionUnit un
                                             const UnitChoice& removed) {
   const at::NoGradGuard no_grad;
   Model masked = model.clone(), pruned = model.clone();
-  mask_channels(masked, find_channel_groups(masked, unit), removed);
-  remove_channels(pruned, find_channel_groups(pruned, unit), removed);
+  const ChannelGroups groups = find_channel_groups(pruned, unit);
+  mask_channels(masked, groups, removed);
+  remove_channels(pruned, groups, removed);
   const TemporaryFolder folder;
   pruned.save(folder.path() / "pruned.pt");
   const std::int64_t batch = model.inputs()[0].shape[0];
