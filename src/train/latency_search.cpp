@@ -1,7 +1,6 @@
 #include "train/latency_search.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 namespace edgecompress {
@@ -9,7 +8,9 @@ namespace {
 
 constexpr std::size_t kMostMeasurements = 14;
 constexpr double kCloseEnough = 0.01;
-constexpr std::size_t kBelieved = 2;  // measurements
+// So many measurements are believed, or one less that agree.
+constexpr std::size_t kBelieved = 3;
+constexpr double kAgreeing = 0.02;
 
 class Bisection {
  public:
@@ -23,9 +24,9 @@ class Bisection {
   LatencySearch run() {
     while (is_affordable() && step()) {
     }
-    while (shares_of(enough_.back()).size() < kBelieved) measure(enough_.back());
+    while (!is_believed(enough_.back())) measure(enough_.back());
     found_.count = enough_.back();
-    found_.share = mean_share(found_.count);
+    found_.share = median_share(found_.count);
     found_.is_met = found_.share <= target_;
     return std::move(found_);
   }
@@ -39,13 +40,13 @@ class Bisection {
   /// One measurement more; false if there is nothing left to be told by one.
   bool step() {
     const std::int64_t enough = enough_.back(), too_few = too_few_.back();
-    const bool is_close = was_measured(enough) && mean_share(enough) > target_ - kCloseEnough;
+    const bool is_close = was_measured(enough) && median_share(enough) > target_ - kCloseEnough;
     if (!is_close && enough - too_few > near_) {
       const std::int64_t middle = too_few + (enough - too_few) / 2;
       (measure(middle) > target_ ? too_few_ : enough_).push_back(middle);
       return true;
     }
-    if (shares_of(enough).size() < kBelieved) {
+    if (!is_believed(enough)) {
       const bool is_enough = measure(enough) <= target_;
       if (!is_enough && enough_.size() > 1) {
         enough_.pop_back();
@@ -53,7 +54,7 @@ class Bisection {
       }
       return true;
     }
-    if (is_close || too_few < 0 || shares_of(too_few).size() >= kBelieved) return false;
+    if (is_close || too_few < 0 || is_believed(too_few)) return false;
     if (measure(too_few) <= target_) {
       too_few_.pop_back();
       enough_.push_back(too_few);
@@ -61,22 +62,29 @@ class Bisection {
     return true;
   }
 
+  /// Ascending.
   std::vector<double> shares_of(std::int64_t count) const {
     std::vector<double> shares;
     for (const LatencyMeasurement& measured : found_.measurements) {
       if (measured.count == count) shares.push_back(measured.share);
     }
+    std::sort(shares.begin(), shares.end());
     return shares;
   }
   bool was_measured(std::int64_t count) const { return !shares_of(count).empty(); }
-  double mean_share(std::int64_t count) const {
+  bool is_believed(std::int64_t count) const {
     const auto shares = shares_of(count);
-    return std::accumulate(shares.begin(), shares.end(), 0.0) / static_cast<double>(shares.size());
+    return shares.size() >= kBelieved ||
+           (shares.size() + 1 == kBelieved && shares.back() - shares.front() <= kAgreeing);
   }
-  /// Returns the mean of all measurements of this count.
+  double median_share(std::int64_t count) const {
+    const auto shares = shares_of(count);
+    return (shares[(shares.size() - 1) / 2] + shares[shares.size() / 2]) / 2;
+  }
+  /// Returns the median of all measurements of this count.
   double measure(std::int64_t count) {
     found_.measurements.push_back({count, measure_(count)});
-    return mean_share(count);
+    return median_share(count);
   }
 
   // Each nearer to the result than the one before it.
