@@ -71,27 +71,27 @@ std::string default_text(const Option& option) {
   return option.default_value.dump();
 }
 
-void add_option_rows(Table& table, const OptionTable& options, const std::string& prefix,
-                     const std::string& quote) {
+void add_option_rows(Table& table, const OptionTable& options, const std::string& prefix) {
   for (const Option& option : options.options()) {
     const std::string name = prefix + option.name;
-    table.add_row({quote + name + quote, option.type_text(), default_text(option), option.help});
-    if (option.table) add_option_rows(table, *option.table, name + ".", quote);
+    table.add_row({"`" + name + "`", option.type_text(), default_text(option), option.help});
+    if (option.table) add_option_rows(table, *option.table, name + ".");
   }
 }
 
-Table option_table(const PassDescription& pass, const std::string& quote) {
-  Table table({"Option", "Type", "Default", "Meaning"});
-  add_option_rows(table, pass.options, "", quote);
-  return table;
-}
-
-Table summary_table(const std::vector<PassDescription>& passes, const std::string& quote) {
-  Table table({"Pass", "What it does", "Needs"});
-  for (const PassDescription& pass : passes) {
-    table.add_row({quote + pass.name + quote, pass.summary, needs_text(pass)});
+void append_options(std::string& text, const OptionTable& options, const std::string& prefix) {
+  constexpr std::size_t kWidth = 100;
+  for (const Option& option : options.options()) {
+    const std::string name = prefix + option.name, preset = default_text(option);
+    text += fmt::format("\n  {}: {}", name, option.type_text());
+    if (option.is_required) {
+      text += ", required";
+    } else if (!option.default_value.is_null() && !preset.empty()) {
+      text += ", by default " + preset;
+    }
+    text += "\n" + wrapped(option.help, kWidth, "      ");
+    if (option.table) append_options(text, *option.table, name + ".");
   }
-  return table;
 }
 
 }  // namespace
@@ -154,26 +154,36 @@ PassCatalogue PassCatalogue::from_json(const Json& json) {
   return PassCatalogue(std::move(passes));
 }
 
-std::string PassCatalogue::markdown() const {
-  std::string text = summary_table(passes_, "`").markdown();
-  for (const PassDescription& pass : passes_) {
-    text += fmt::format("\n### {}\n\n", pass.name);
-    text += pass.options.options().empty() ? "No options.\n" : option_table(pass, "`").markdown();
-  }
+std::string to_markdown(const PassDescription& pass) {
+  std::string text =
+      fmt::format("### {}\n\n{}. Needs: {}.\n\n", pass.name, pass.summary, needs_text(pass));
+  if (pass.options.options().empty()) return text + "No options.\n";
+  Table table({"Option", "Type", "Default", "Meaning"});
+  add_option_rows(table, pass.options, "");
+  return text + table.markdown();
+}
+
+std::string to_console(const PassDescription& pass) {
+  std::string text =
+      fmt::format("{}\n  {}\n  needs: {}\n", pass.name, pass.summary, needs_text(pass));
+  if (pass.options.options().empty()) return text + "\n  No options.\n";
+  append_options(text, pass.options, "");
   return text;
 }
 
+std::string PassCatalogue::markdown() const {
+  Table table({"Pass", "What it does", "Needs"});
+  for (const PassDescription& pass : passes_)
+    table.add_row({"`" + pass.name + "`", pass.summary, needs_text(pass)});
+  return table.markdown();
+}
+
 std::string PassCatalogue::console() const {
-  std::string text;
-  for (const PassDescription& pass : passes_) {
-    text += fmt::format("{}{}\n  {}\n  needs: {}\n", text.empty() ? "" : "\n", pass.name,
-                        pass.summary, needs_text(pass));
-    if (pass.options.options().empty()) continue;
-    for (const std::string& line : split(option_table(pass, "").console(), '\n')) {
-      if (!line.empty()) text += "  " + line + "\n";
-    }
-  }
-  return text;
+  Table table({"Pass", "What it does", "Options"});
+  for (const PassDescription& pass : passes_)
+    table.add_row({pass.name, pass.summary, std::to_string(pass.options.options().size())});
+  return table.console() +
+         "\n`edgecompress passes PASS` tells what a pass needs and its options.\n";
 }
 
 }  // namespace edgecompress

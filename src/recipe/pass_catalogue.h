@@ -37,6 +37,10 @@ struct PassDescription {
   PassNeeds needs_with(const Json& resolved_options) const;
 };
 
+/// One pass with all its options.
+std::string to_markdown(const PassDescription& pass);
+std::string to_console(const PassDescription& pass);
+
 class PassCatalogue {
  public:
   explicit PassCatalogue(std::vector<PassDescription> passes) : passes_(std::move(passes)) {}
@@ -46,7 +50,8 @@ class PassCatalogue {
 
   Json to_json() const;
   static PassCatalogue from_json(const Json& json);
-  /// The README's pass table and each pass's options, as `edgecompress passes` prints them.
+  /// What each pass does and needs: the README's table of passes, and what `edgecompress passes`
+  /// prints.
   std::string markdown() const;
   std::string console() const;
 

@@ -81,6 +81,19 @@ bool ends_with(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
 }
 
+std::string wrapped(std::string_view text, std::size_t width, const std::string& indent) {
+  std::string lines, line;
+  for (const std::string& word : split(text, ' ')) {
+    const bool is_full = !line.empty() && indent.size() + line.size() + 1 + word.size() > width;
+    if (is_full) {
+      lines += indent + line + "\n";
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word;
+  }
+  return line.empty() ? lines : lines + indent + line + "\n";
+}
+
 std::string human_bytes(std::int64_t bytes) {
   constexpr std::array<const char*, 5> kUnits = {"kB", "MB", "GB", "TB", "PB"};
   if (bytes < 1000) return fmt::format("{} B", bytes);

@@ -14,6 +14,9 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
 std::vector<std::string> split(std::string_view text, char separator);
 bool starts_with(std::string_view text, std::string_view prefix);
 bool ends_with(std::string_view text, std::string_view suffix);
+/// Broken between words into lines of at most `width` characters, each after `indent` and with a
+/// newline; a longer word has a line of its own.
+std::string wrapped(std::string_view text, std::size_t width, const std::string& indent);
 
 /// "1.2 MB", "431 kB", "17 B": decimal units, as file managers show them.
 std::string human_bytes(std::int64_t bytes);

@@ -52,5 +52,11 @@ TEST(HumanText, ShowsDurationsInTheUnitThatFits) {
   EXPECT_EQ(human_duration(7380), "2 h 03 min");
 }
 
+TEST(Text, WrapsBetweenWords) {
+  EXPECT_EQ(wrapped("to be or not", 7, "  "), "  to be\n  or\n  not\n");
+  EXPECT_EQ(wrapped("incomprehensible, he said", 9, ""), "incomprehensible,\nhe said\n");
+  EXPECT_EQ(wrapped("", 9, "  "), "");
+}
+
 }  // namespace
 }  // namespace edgecompress
