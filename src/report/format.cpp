@@ -59,7 +59,8 @@ std::string metric_of(const Evaluation& evaluation) {
 std::string number_text(double value) {
   if (!std::isfinite(value)) return kMissing;
   const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
-  return is_whole ? fmt::format("{:.0f}", value) : fmt::format("{:.6g}", value);
+  if (is_whole) return fmt::format("{:.0f}", value);
+  return fmt::format("{:.{}g}", value, std::abs(value) < 1e4 ? 4 : 6);
 }
 
 std::string score_text(const Score& score) {

@@ -20,7 +20,7 @@ std::string fidelity_text(const Fidelity& fidelity);
 /// "0.26x" of two sizes; an en dash if either is unknown.
 std::string ratio_text(std::int64_t after, std::int64_t before);
 std::string milliseconds_text(double milliseconds);
-/// Integers in full, else six significant digits.
+/// Integers in full, else four significant digits, six from 10000 on.
 std::string number_text(double value);
 
 /// The original and every step, one a row.

@@ -234,7 +234,8 @@ TEST(Format, ShowsAsManyDigitsAsTheSamplesTellApart) {
   EXPECT_EQ(milliseconds_text(0.01234), "0.012 ms");
   EXPECT_EQ(milliseconds_text(123.4), "123 ms");
   EXPECT_EQ(number_text(136237), "136237");
-  EXPECT_EQ(number_text(0.123456789), "0.123457");
+  EXPECT_EQ(number_text(0.123456789), "0.1235");
+  EXPECT_EQ(number_text(12345.678), "12345.7");
   EXPECT_EQ(number_text(std::nan("")), kMissing);
   Fidelity fidelity{"test", 10, 0.99876, 31.26, std::nullopt};
   EXPECT_EQ(fidelity_text(fidelity), "cos 0.9988, 31.3 dB");
