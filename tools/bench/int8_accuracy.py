@@ -3,7 +3,7 @@
 
 usage: int8_accuracy.py EDGECOMPRESS SHARED OUTPUT [--calibration 256] [--hard]
 
-Rows: quantize_int8 as it is, then with each tool alone and with all of them. --hard: first the channels between the two
+Rows: quantize_int8 as it is, with the tool, and with one scale for each output channel. --hard: first the channels between the two
 convolutions of every residual block are scaled by factors spread over 100x (random, seeded), which the second
 convolution undoes: the float network stays what it is.
 
@@ -21,6 +21,7 @@ TOOLS = {
     "as it is": {},
     "equalize": {"equalize": True},
     "one scale a channel": {"per_channel": True},
+    "one scale a channel, equalize": {"per_channel": True, "equalize": True},
 }
 SPREAD = 100
 
