@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -22,29 +21,6 @@ constexpr std::int64_t kLargestActivation = 255;
 Value* insert_op(Graph& graph, const char* name, const std::vector<Value*>& inputs) {
   Node* node = graph.create(c10::Symbol::fromQualString(name), inputs, 1);
   return graph.insertNode(node)->output();
-}
-
-/// The grid that a kernel gives its output whatever its input's is.
-std::optional<QuantizedRange> fixed_grid(const Node* node) {
-  if (op_of(node) == "aten::hardsigmoid") return QuantizedRange{1.0 / 256, 0};
-  if (op_of(node) == "aten::tanh") return QuantizedRange{1.0 / 128, 128};
-  return std::nullopt;
-}
-
-/// Of ops that keep their input's grid: those whose results lie between its steps.
-bool computes_anew(const Node* node) {
-  static const std::set<std::string> ops = {"aten::avg_pool1d",
-                                            "aten::avg_pool2d",
-                                            "aten::avg_pool3d",
-                                            "aten::adaptive_avg_pool1d",
-                                            "aten::adaptive_avg_pool2d",
-                                            "aten::adaptive_avg_pool3d",
-                                            "aten::mean",
-                                            "aten::hardtanh",
-                                            "aten::relu6",
-                                            "aten::clamp",
-                                            "aten::upsample_bilinear2d"};
-  return ops.count(op_of(node)) > 0;
 }
 
 class Insertion {
@@ -70,9 +46,10 @@ class Insertion {
       take_over(op, round(op.node->outputs()[0], grid), grid);
       return;
     }
-    const auto fixed = fixed_grid(op.node);
-    const QuantizedGrid grid = fixed ? QuantizedGrid{*fixed} : grids_.at(op.node->input(0));
-    if (fixed || computes_anew(op.node)) {
+    const Int8Kernel& kernel = *int8_kernel(op.node);
+    QuantizedGrid grid = grids_.at(op.node->input(0));
+    if (kernel.range) grid = {kernel.range(op.node, grid.range), nullptr};
+    if (kernel.numbers == Int8Kernel::Numbers::kRounded) {
       take_over(op, round(op.node->outputs()[0], grid), grid);
     } else {
       for (const Value* output : op.node->outputs()) grids_[output] = grid;

@@ -9,7 +9,8 @@
 //                  lowest step is its 0, and it saturates where the range ends
 //   kSame ops      views, padding and maxima move values, which stay as they are; average pooling,
 //                  means, bilinear resizing and clamps make new ones, rounded to their input's grid
-//   fixed grids    hardsigmoid is rounded to q / 256, tanh to (q - 128) / 128
+//   other grids    kernels that set their output's: hardsigmoid rounds to q / 256, a constant factor
+//                  scales its input's
 //   boundaries     a float value that INT8 ops read is rounded for them alone
 // What is not: INT8 kernels sum integers and multiply by sx sw once, where float sums round in
 // between. A sum that lies that near to the middle of two steps can fall to either, so outputs of

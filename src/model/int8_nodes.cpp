@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 
@@ -18,6 +19,8 @@ namespace {
 constexpr std::int64_t kManyNumbers = 4096;
 /// Rows of channels that the widest vectors (two of 64 bytes a step) leave nothing over of.
 constexpr std::int64_t kVectorisedChannels = 128;
+/// Below, the four views around a convolution outweigh what it saves.
+constexpr std::int64_t kLargeMatrix = 1 << 16;
 
 bool has_vectorised_quantization() {
   const auto& engines = at::globalContext().supportedQEngines();
@@ -101,6 +104,29 @@ Value* Int8Nodes::stretch(Value* factor, const Value* original, Value* image,
   Value* expanded = insert("aten::expand_as", {factor, image})->output();
   const auto channels_last = static_cast<std::int64_t>(at::MemoryFormat::ChannelsLast);
   return insert("aten::contiguous", {expanded, constant(channels_last)})->output();
+}
+
+bool Int8Nodes::is_faster_over_pixels(const Value* rows, const at::Tensor& weight) const {
+  const bool has_rows = rank(rows) == 2 || rank(rows) == 3;
+  return has_rows && weight.numel() >= kLargeMatrix &&
+         at::globalContext().qEngine() == at::QEngine::ONEDNN;
+}
+
+Value* Int8Nodes::rows_to_pixels(Value* quantized, const Value* original, std::int64_t features) {
+  Node* spread = rank(original) == 2
+                     ? insert("aten::reshape",
+                              {quantized, constant(std::vector<std::int64_t>{1, -1, 1, features})})
+                     : insert("aten::unsqueeze", {quantized, constant(std::int64_t{2})});
+  return insert("aten::permute",
+                {spread->output(), constant(std::vector<std::int64_t>{0, 3, 1, 2})})
+      ->output();
+}
+
+Node* Int8Nodes::pixels_to_rows(Value* pixels, const Value* original, std::int64_t features) {
+  Value* spread =
+      insert("aten::permute", {pixels, constant(std::vector<std::int64_t>{0, 2, 3, 1})})->output();
+  if (rank(original) == 3) return insert("aten::squeeze", {spread, constant(std::int64_t{2})});
+  return insert("aten::reshape", {spread, constant(std::vector<std::int64_t>{-1, features})});
 }
 
 std::int64_t Int8Nodes::rank(const Value* value) const {

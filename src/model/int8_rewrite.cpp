@@ -58,17 +58,24 @@ class Rewriter {
     for (std::size_t i = 0; i < outputs.size(); ++i) int8_[outputs[i]] = made->outputs()[i];
     if (op.layer || !op.norm.empty()) {
       layers_.push_back({op.layer ? op.layer->name : op.norm, true, "static",
-                         scheme_.ranges.at(op.output()), made});
+                         scheme_.ranges.at(op.output()), kernel_of(made)});
     }
+  }
+
+  /// Of a layer: what stands before the views that a linear one over pixels ends in.
+  static const Node* kernel_of(const Node* made) {
+    while (op_of(made).rfind("quantized::", 0) != 0) made = made->input(0)->node();
+    return made;
   }
 
   Node* make(const Int8Op& op) {
     switch (op.form) {
       case Int8Form::kConv:
       case Int8Form::kConvTransposed:
+        return in_its_range(op, quantized_name(op),
+                            {int8(op.node->input(0)), packed_weight(op, op.geometry)});
       case Int8Form::kLinear:
-        return in_its_range(
-            op, {int8(op.node->input(0)), insert_attribute(*graph_, model_, packed_weight(op))});
+        return make_linear(op);
       case Int8Form::kCat:
         return make_cat(op);
       case Int8Form::kBinary:
@@ -76,7 +83,7 @@ class Rewriter {
       case Int8Form::kTable:
         return make_table(op);
       case Int8Form::kUnary:
-        return in_its_range(op, arguments(op));
+        return in_its_range(op, int8_kernel(op.node)->kernel, arguments(op));
       case Int8Form::kSame:
         return make_same(op);
     }
@@ -90,25 +97,39 @@ class Rewriter {
   }
 
   /// Inserts an op whose last two inputs are the scale and zero point of what it makes.
-  Node* in_its_range(const Int8Op& op, std::vector<Value*> inputs) {
+  Node* in_its_range(const Int8Op& op, const std::string& kernel, std::vector<Value*> inputs) {
     const QuantizedRange range = scheme_.ranges.at(op.output());
     inputs.push_back(nodes_.constant(range.scale));
     inputs.push_back(nodes_.constant(range.zero_point));
-    return nodes_.insert(quantized_name(op), inputs);
+    return nodes_.insert(kernel, inputs);
+  }
+
+  Node* make_linear(const Int8Op& op) {
+    Value* input = op.node->input(0);
+    const at::Tensor& weight = scheme_.weights.at(*op.layer->weight).values;
+    if (!nodes_.is_faster_over_pixels(input, weight))
+      return in_its_range(op, quantized_name(op), {int8(input), packed_weight(op, op.geometry)});
+    const ConvGeometry over_pixels{{1, 1}, {0, 0}, {1, 1}};
+    Node* convolution =
+        in_its_range(op, op.activation ? "quantized::conv2d_relu" : "quantized::conv2d",
+                     {nodes_.rows_to_pixels(int8(input), input, weight.size(1)),
+                      packed_weight(op, over_pixels)});
+    return nodes_.pixels_to_rows(convolution->output(), input, weight.size(0));
   }
 
   Node* make_cat(const Int8Op& op) {
     std::vector<Value*> tensors;
     for (Value* value : op.operands()) tensors.push_back(int8(value));
     Node* list = graph_->insertNode(graph_->createList(c10::TensorType::get(), tensors));
-    return in_its_range(op, {list->output(), op.node->input(1)});
+    return in_its_range(op, quantized_name(op), {list->output(), op.node->input(1)});
   }
 
   Node* make_binary(const Int8Op& op) {
     Value *a = op.node->input(0), *b = op.node->input(1);
     Value *int8_a = int8(a), *int8_b = int8(b);
     return in_its_range(
-        op, {nodes_.stretch(int8_a, a, int8_b, b), nodes_.stretch(int8_b, b, int8_a, a)});
+        op, quantized_name(op),
+        {nodes_.stretch(int8_a, a, int8_b, b), nodes_.stretch(int8_b, b, int8_a, a)});
   }
 
   Node* make_table(const Int8Op& op) {
@@ -153,21 +174,27 @@ class Rewriter {
     }));
   }
 
-  /// Name of the attribute that holds the layer's packed weights; layers that share weights share
-  /// it.
-  std::string packed_weight(const Int8Op& op) {
+  /// Layers that share weights share packed ones. A linear layer's geometry is empty, or that of
+  /// the convolution which it becomes.
+  Value* packed_weight(const Int8Op& op, const ConvGeometry& geometry) {
     const Layer& layer = *op.layer;
     const at::Tensor& bias = scheme_.biases.at(op.node);
-    const PackKey key{*layer.weight,       bias.unsafeGetTensorImpl(), op.geometry.stride,
-                      op.geometry.padding, op.geometry.dilation,       op.geometry.groups};
-    const auto known = packed_.find(key);
-    if (known != packed_.end()) return known->second;
-    const QuantizedWeight& weight = scheme_.weights.at(*layer.weight);
+    const PackKey key{*layer.weight,    bias.unsafeGetTensorImpl(), geometry.stride,
+                      geometry.padding, geometry.dilation,          geometry.groups};
+    if (!packed_.count(key)) {
+      const c10::IValue packed = pack(layer, bias, geometry);
+      packed_[key] = model_.add_attribute(layer.name + ".packed", packed.type(), packed);
+    }
+    return insert_attribute(*graph_, model_, packed_.at(key));
+  }
+
+  c10::IValue pack(const Layer& layer, const at::Tensor& bias, const ConvGeometry& geometry) const {
+    QuantizedWeight weight = scheme_.weights.at(*layer.weight);
     try {
-      const c10::IValue packed = op.form == Int8Form::kLinear
-                                     ? pack_linear(weight, bias)
-                                     : pack_conv(weight, bias, op.geometry);
-      return packed_[key] = model_.add_attribute(layer.name + ".packed", packed.type(), packed);
+      if (geometry.stride.empty()) return pack_linear(weight, bias);
+      if (layer.kind == LayerKind::kLinear)
+        weight.values = weight.values.reshape({weight.values.size(0), -1, 1, 1});
+      return pack_conv(weight, bias, geometry);
     } catch (const Error& error) {
       throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
     }

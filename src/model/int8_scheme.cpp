@@ -45,6 +45,20 @@ class Counterparts {
   std::unordered_map<const Value*, const Value*> values_;
 };
 
+/// Of a value that one node reads: the op that gave it its range, if that range can be another.
+const Int8Op* maker_of(const Int8Plan& plan, const Value* value, QuantizedRange other) {
+  const auto made = std::find_if(plan.ops.begin(), plan.ops.end(),
+                                 [&](const Int8Op& op) { return op.output() == value; });
+  if (made == plan.ops.end() || value->uses().size() != 1) return nullptr;
+  if (made->form == Int8Form::kSame) {
+    return int8_kernel(made->node)->range ? nullptr : maker_of(plan, made->node->input(0), other);
+  }
+  // A clamp is carried out by the range: above by its own alone, at zero by one that starts there.
+  const bool clamps =
+      made->activation && (op_of(made->activation) != "aten::relu" || other.zero_point != 0);
+  return clamps ? nullptr : &*made;
+}
+
 }  // namespace
 
 std::optional<QuantizedRange> Int8Scheme::range_of(const Value* value) const {
@@ -97,6 +111,18 @@ void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme
       scheme.weights[*layer.weight] = quantize_weight(model.tensor(*layer.weight), fitting);
     } catch (const Error& error) {
       throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
+    }
+  }
+}
+
+void share_ranges_with_concatenations(Int8Scheme& scheme) {
+  const auto& ops = scheme.plan.ops;
+  for (auto op = ops.rbegin(); op != ops.rend(); ++op) {
+    if (op->form != Int8Form::kCat) continue;
+    const QuantizedRange range = scheme.ranges.at(op->output());
+    for (const Value* operand : op->operands()) {
+      if (const Int8Op* maker = maker_of(scheme.plan, operand, range))
+        scheme.ranges[maker->output()] = range;
     }
   }
 }

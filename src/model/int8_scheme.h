@@ -40,4 +40,8 @@ struct Int8Scheme {
 /// Throws Error(kPass) naming a layer whose weights are not finite.
 void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme& weights);
 
+/// Values that only a concatenation reads take its range: they are rounded once instead of twice,
+/// and the concatenation only copies.
+void share_ranges_with_concatenations(Int8Scheme& scheme);
+
 }  // namespace edgecompress

@@ -3,10 +3,11 @@
 //   Before   x -> conv -> batch_norm -> relu -> add -> relu -> linear -> y          (float32)
 //   After    x -> quantize -> conv_relu -> add_relu -> linear -> dequantize -> y    (mode static)
 //            x -> linear_dynamic, quantized_lstm -> y                               (mode dynamic)
-//   Applies  static: to convolutions (1-3 d) and linear layers with stored float32 weights; what
-//            lies between them stays INT8 where it has a kernel (add, mul, cat, pooling, views,
-//            resizing, padding with zeros, activations). Ranges come from calibration data.
-//            dynamic: to linear layers, LSTM and GRU. Everything else stays float and is named.
+//   Applies  static: to convolutions (1-3 d, transposed too) and linear layers with stored float32
+//            weights; what lies between them stays INT8 where it has a kernel (add, mul, cat,
+//            pooling, views, resizing, padding with zeros, norms, activations). Ranges come from
+//            calibration data. dynamic: to linear layers, LSTM and GRU. Both: to embedding tables,
+//            which are stored in INT8. Everything else stays float and is named.
 //   Formula  real = scale (q - zero_point). Weights: symmetric, scale = max|w| / 64 (or 127) per
 //   output
 //            channel. Activations: affine over the range that the observer chose, see observer.h.
@@ -20,6 +21,8 @@
 #include "edgecompress/error.h"
 #include "model/batch_norm_folding.h"
 #include "model/int8_dynamic.h"
+#include "model/int8_embedding.h"
+#include "model/int8_islands.h"
 #include "model/int8_record.h"
 #include "model/int8_rewrite.h"
 #include "model/layers.h"
@@ -137,7 +140,7 @@ class QuantizeInt8 : public Pass {
     PassResult result;
     if (options_.mode == "dynamic") {
       const Int8Facts facts(model);
-      describe(rewrite_dynamic_int8(model, filter_, dynamic_options(true)), facts, result);
+      describe(rewrite_dynamic(model), facts, result);
     } else {
       run_calibrated(model, context, result);
     }
@@ -189,6 +192,7 @@ class QuantizeInt8 : public Pass {
     scheme.plan = plan_static_int8(
         model, refusal, [&](const Value* value) { return calibration.has_range(value); });
     for (const Value* value : scheme.plan.measured) scheme.ranges[value] = calibration.range(value);
+    share_ranges_with_concatenations(scheme);
     quantize_weights(scheme, model, weight_scheme());
     return scheme;
   }
@@ -220,9 +224,9 @@ class QuantizeInt8 : public Pass {
     return scheme;
   }
 
-  /// What is dynamic now was named float before.
-  static void add_dynamic(std::vector<Int8Layer>& layers, const std::vector<Int8Layer>& dynamic) {
-    for (const Int8Layer& layer : dynamic) {
+  /// What another rewrite made INT8 was named float before.
+  static void take_over(std::vector<Int8Layer>& layers, const std::vector<Int8Layer>& others) {
+    for (const Int8Layer& layer : others) {
       const auto same = std::find_if(layers.begin(), layers.end(), [&](const Int8Layer& other) {
         return other.name == layer.name && !other.is_int8;
       });
@@ -244,6 +248,10 @@ class QuantizeInt8 : public Pass {
       const auto latency = context.node_latency({&model, &all.model});
       facts.add(scheme, latency.at(0), all.layers, latency.at(1));
     }
+    Json islands = Json::array();
+    for (const FloatIslandOp& island : find_float_islands(model, scheme.plan))
+      islands.push_back({{"op", island.op}, {"after", island.after}});
+    result.details["float_islands"] = std::move(islands);
     describe(rewrite(model, scheme), facts, result);
   }
 
@@ -257,7 +265,7 @@ class QuantizeInt8 : public Pass {
     if (has_dynamic_layers(model)) {
       makers.make_dynamic = [this](const Model& network) {
         Int8Network made{network.clone(), {}};
-        made.layers = rewrite_dynamic_int8(made.model, filter_, dynamic_options(true));
+        made.layers = rewrite_dynamic(made.model);
         return made;
       };
     }
@@ -288,7 +296,14 @@ class QuantizeInt8 : public Pass {
   std::vector<Int8Layer> rewrite(Model& model, const Int8Scheme& scheme) const {
     std::vector<Int8Layer> layers = rewrite_static_int8(model, scheme);
     if (options_.dynamic_rnn)
-      add_dynamic(layers, rewrite_dynamic_int8(model, filter_, dynamic_options(false)));
+      take_over(layers, rewrite_dynamic_int8(model, filter_, dynamic_options(false)));
+    take_over(layers, rewrite_int8_embeddings(model, refuse_excluded()));
+    return layers;
+  }
+
+  std::vector<Int8Layer> rewrite_dynamic(Model& model) const {
+    std::vector<Int8Layer> layers = rewrite_dynamic_int8(model, filter_, dynamic_options(true));
+    take_over(layers, rewrite_int8_embeddings(model, refuse_excluded()));
     return layers;
   }
 
