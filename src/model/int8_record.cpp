@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "model/runtime.h"
+#include "model/int8_engine.h"
 
 namespace edgecompress {
 namespace {
@@ -34,7 +34,7 @@ void write_int8_record(Model& model, const Json& layers) {
       row.push_back(shortened(layer.at(column.get_ref<const std::string&>())));
     rows.push_back(std::move(row));
   }
-  const Json record = {{"engine", quantized_engine()}, {"columns", columns}, {"rows", rows}};
+  const Json record = {{"engine", int8_engine()}, {"columns", columns}, {"rows", rows}};
   if (model.has_attribute(kInt8RecordAttribute)) return;
   model.add_attribute(kInt8RecordAttribute, c10::StringType::get(), record.dump());
 }

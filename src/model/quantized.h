@@ -1,4 +1,15 @@
 // INT8 described as plain data, and the one place where it becomes LibTorch's packed form.
+//
+// How far an INT8 layer's output y' may lie from the float layer's y = sum of w x + b:
+//
+//   |y' - y| <= sum of |w| e_x  +  sum of e_w (|x| + e_x)  +  s_x s_w / 2  +  s_y / 2  +  c_y
+//   e_x = s_x / 2 + c_x,  e_w = |w' - w| <= s_w / 2 where nothing is clipped
+//
+// s: the scales of input, weight and output; w': the weight as INT8 holds it; c: by how much values
+// lie outside the range that their scale and zero point hold, 0 inside; the sums are the layer's. The
+// third term is of the bias, which kernels round to multiples of s_x s_w (up to 2^31 of them). It
+// holds on every engine whose sums don't overflow, see int8_engine.h; requantization in float32
+// adds a hundredth of s_y at most.
 #pragma once
 
 #include <ATen/core/Tensor.h>

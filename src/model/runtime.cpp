@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "edgecompress/error.h"
+#include "model/int8_engine.h"
 #include "model/torch_compat.h"
 #include "util/cpu.h"
 #include "util/text.h"
@@ -28,21 +29,6 @@ namespace {
 template <typename Function>
 Function* loaded_symbol(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
-}
-
-void choose_quantized_engine() {
-  const auto supported = at::globalContext().supportedQEngines();
-  const auto has = [&](at::QEngine engine) {
-    return std::find(supported.begin(), supported.end(), engine) != supported.end();
-  };
-#if defined(__x86_64__) || defined(__i386__)
-  const auto preferred = {at::kONEDNN, at::kX86, at::kFBGEMM, at::kQNNPACK};
-#else
-  const auto preferred = {at::kQNNPACK, at::kONEDNN};
-#endif
-  for (const auto engine : preferred) {
-    if (has(engine)) return at::globalContext().setQEngine(engine);
-  }
 }
 
 // A container's share of the processors ("max 100000" or "150000 100000"); 0: no limit known.
@@ -106,7 +92,7 @@ void initialise_runtime() {
     torch::jit::setTensorExprFuserEnabled(false);
     torch::jit::overrideCanFuseOnCPU(false);
     at::globalContext().setFlushDenormal(true);
-    choose_quantized_engine();
+    use_int8_engine("auto");
     spend_quantized_warning();
   });
 }
@@ -130,18 +116,11 @@ std::int64_t set_threads(std::int64_t threads) {
   return threads;
 }
 
-std::string quantized_engine() {
-  std::string name = at::toString(at::globalContext().qEngine());
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
-  return name;
-}
-
 Environment describe_environment() {
   Environment environment;
   environment.edgecompress_version = EDGECOMPRESS_VERSION;
   environment.libtorch_version = TORCH_VERSION;
-  environment.quantized_engine = quantized_engine();
+  environment.quantized_engine = int8_engine();
   environment.cpu = cpu_name();
   const Blas blas = describe_blas();
   environment.blas = blas.name;

@@ -17,9 +17,6 @@ void initialise_runtime();
 std::int64_t set_threads(std::int64_t threads);
 std::int64_t usable_cores();
 
-/// "onednn", "qnnpack", "x86", "fbgemm": the engine that INT8 kernels will run on.
-std::string quantized_engine();
-
 /// What ran, for the report.
 Environment describe_environment();
 

@@ -22,6 +22,7 @@
 #include "model/batch_norm_folding.h"
 #include "model/int8_dynamic.h"
 #include "model/int8_embedding.h"
+#include "model/int8_engine.h"
 #include "model/int8_islands.h"
 #include "model/int8_record.h"
 #include "model/int8_rewrite.h"
@@ -32,6 +33,7 @@
 #include "train/int8_auto.h"
 #include "train/int8_diagnosis.h"
 #include "train/int8_layer_facts.h"
+#include "util/cpu.h"
 
 namespace edgecompress {
 namespace {
@@ -47,7 +49,8 @@ struct QuantizeInt8Options {
   std::string weight_observer = "minmax";
   bool per_channel = true;
   bool dynamic_rnn = true;
-  bool reduce_range = true;
+  std::string engine = "auto";
+  std::optional<bool> reduce_range;
   bool diagnose = false;
   AccuracyToolOptions accuracy;
   Int8Bounds bounds;
@@ -117,9 +120,17 @@ Options<QuantizeInt8Options> quantize_int8_options() {
               "one weight scale for each output channel instead of one a layer");
   options.add("dynamic_rnn", &T::dynamic_rnn,
               "in static mode, LSTM and GRU become dynamic INT8 instead of staying float");
-  options.add("reduce_range", &T::reduce_range,
-              "weights in 7 bits, which no x86 CPU overflows; false gives them all 8, for CPUs "
-              "with VNNI or ARM dot products");
+  options
+      .add("engine", &T::engine,
+           "whose INT8 kernels the run packs weights for and measures with; auto: onednn, x86 or "
+           "fbgemm on x86 CPUs, qnnpack on others. Files run on every engine: whoever loads one "
+           "packs its weights anew")
+      .one_of({"auto", "onednn", "qnnpack", "fbgemm", "x86"});
+  options.add(
+      "reduce_range", &T::reduce_range,
+      "weights in 7 bits, or in all 8, with which every engine but qnnpack overflows on x86 "
+      "CPUs without VNNI. Not given: 8 if engine is qnnpack, else 7, as files may run "
+      "elsewhere");
   options.add("diagnose", &T::diagnose,
               "static mode: measures what each layer costs the network's outputs, and its latency "
               "float and INT8, for the report; auto always does");
@@ -134,10 +145,18 @@ Options<QuantizeInt8Options> quantize_int8_options() {
 class QuantizeInt8 : public Pass {
  public:
   explicit QuantizeInt8(const QuantizeInt8Options& options)
-      : options_(options), filter_(options.include, options.exclude) {}
+      : options_(options),
+        filter_(options.include, options.exclude),
+        bits_(choose_weight_bits(options.reduce_range, options.engine, has_int8_dot_products())) {
+    const Int8EngineGuard is_there(options.engine);
+  }
 
   PassResult run(Model& model, PassContext& context) override {
+    const Int8EngineGuard engine(options_.engine);
     PassResult result;
+    result.details["engine"] = int8_engine();
+    result.details["weights"] =
+        (bits_.largest == kFullWeightRange ? "8 bits: " : "7 bits: ") + bits_.reason;
     if (options_.mode == "dynamic") {
       const Int8Facts facts(model);
       describe(rewrite_dynamic(model), facts, result);
@@ -219,7 +238,7 @@ class QuantizeInt8 : public Pass {
   WeightScheme weight_scheme() const {
     WeightScheme scheme;
     scheme.per_channel = options_.per_channel;
-    scheme.largest = options_.reduce_range ? kReducedWeightRange : kFullWeightRange;
+    scheme.largest = bits_.largest;
     scheme.clips = options_.weight_observer == "mse";
     return scheme;
   }
@@ -331,6 +350,7 @@ class QuantizeInt8 : public Pass {
 
   QuantizeInt8Options options_;
   LayerFilter filter_;
+  WeightBits bits_;
 };
 
 }  // namespace

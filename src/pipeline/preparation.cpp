@@ -7,6 +7,7 @@
 
 #include "edgecompress/error.h"
 #include "eval/evaluate.h"
+#include "model/int8_engine.h"
 #include "model/runtime.h"
 #include "passes/registry.h"
 #include "util/hash.h"
@@ -27,6 +28,14 @@ void check_options(const Recipe& recipe) {
       throw Error(error.code(), fmt::format("/passes/{}: {}", i, error.what()), error.hint());
     }
   }
+}
+
+/// INT8 layers run on the engine that packs them, so that which a step asks for packs them wherever
+/// they are copied or loaded again, until the run ends.
+void use_engine_of(const Recipe& recipe) {
+  std::string engine = "auto";
+  for (const StepSpec& step : recipe.passes) engine = step.options.value("engine", engine);
+  use_int8_engine(engine);
 }
 
 /// A typing error in the name of a teacher should not wait until its step.
@@ -97,6 +106,7 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
   const std::int64_t threads = prepare_process(recipe.threads, libraries, &notes);
 
   check_options(recipe);
+  use_engine_of(recipe);
   check_teachers(recipe);
   DataSets data = open_data(recipe);
   notes.insert(notes.end(), data.notes.begin(), data.notes.end());

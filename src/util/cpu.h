@@ -24,4 +24,8 @@ void choose_openmp_spin();
 
 std::string cpu_name();
 
+/// Whether 8-bit products are added in 32 bits by instructions of their own: on x86 those of VNNI
+/// (AVX512 or AVX). Other architectures add so in any case.
+bool has_int8_dot_products();
+
 }  // namespace edgecompress

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/int8_engine.h"
 #include "model/runtime.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_models.h"
@@ -29,7 +30,7 @@ TEST(Int8Record, TravelsInTheFileWithoutWhatChangesFromRunToRun) {
   const testing::TemporaryFolder folder;
   model.save(folder.path() / "net.pt");
   const Json record = read_int8_record(load_as_stored(folder.path() / "net.pt"));
-  EXPECT_EQ(record.at("engine"), quantized_engine());
+  EXPECT_EQ(record.at("engine"), int8_engine());
   EXPECT_EQ(record.at("layers"), Json::parse(R"([
     {"layer": "a", "state": "int8", "reason": "static", "clipped": 0, "weight_sqnr_db": 38.46},
     {"layer": "b", "state": "float", "reason": "excluded", "clipped": null,

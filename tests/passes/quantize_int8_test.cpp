@@ -9,6 +9,7 @@
 
 #include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
+#include "model/int8_engine.h"
 #include "model/layers.h"
 #include "model/quantized.h"
 #include "model/runtime.h"
@@ -176,6 +177,52 @@ TEST(QuantizeInt8, GivesTheSameOutputsAfterSaveAndLoad) {
     EXPECT_TRUE(output.equal(q.model.forward(inputs)[0])) << name;
     std::filesystem::remove(file);
   }
+}
+
+TEST(QuantizeInt8, PacksForTheEngineThatTheRecipeNames) {
+  const std::string before = int8_engine();
+  for (const std::string& engine : int8_engines()) {
+    for (const char* mode : {"static", "dynamic"}) {
+      const Quantized q = quantize_tiny("residual_cnn", {{"engine", engine}, {"mode", mode}});
+      EXPECT_EQ(q.result.details.at("engine"), engine);
+      EXPECT_EQ(int8_engine(), before) << "restored";
+      const auto inputs = q.original.example_inputs(16, 4);
+      EXPECT_GT(sqnr_db(q.original.forward(inputs)[0], q.model.forward(inputs)[0]), 20) << engine;
+    }
+  }
+}
+
+TEST(QuantizeInt8, RestoresTheEngineWhenItFails) {
+  const std::string before = int8_engine();
+  const auto tiny = testing::make_tiny_model("mlp");
+  Model model = Model::from_module(tiny.module, tiny.inputs);
+  for (const std::string& engine : int8_engines()) {
+    EXPECT_THROW(quantize(model, {{"engine", engine}}, nullptr), Error);
+    EXPECT_EQ(int8_engine(), before);
+  }
+}
+
+TEST(QuantizeInt8, NamesTheEnginesThatThereAreBeforeAnyWork) {
+  const auto engines = int8_engines();
+  for (const char* engine : {"onednn", "qnnpack", "fbgemm", "x86"}) {
+    if (std::find(engines.begin(), engines.end(), engine) != engines.end()) continue;
+    const PassSpec spec = find_pass("quantize_int8");
+    try {
+      spec.make(spec.description.options.resolve({{"engine", engine}}, ""));
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kRecipe);
+      EXPECT_NE(std::string(error.what()).find(engines.at(0)), std::string::npos);
+    }
+  }
+}
+
+TEST(QuantizeInt8, SaysHowManyBitsWeightsHaveAndWhy) {
+  const auto weights = [](const Json& options) {
+    return quantize_tiny("cnn", options).result.details.at("weights").get<std::string>();
+  };
+  EXPECT_EQ(weights(Json::object()).substr(0, 6), "7 bits");
+  EXPECT_EQ(weights({{"reduce_range", false}}).substr(0, 6), "8 bits");
 }
 
 TEST(QuantizeInt8, RefusesAnEmptyCalibrationSet) {

@@ -4,7 +4,9 @@
 #include <filesystem>
 
 #include "edgecompress/edgecompress.h"
+#include "model/int8_engine.h"
 #include "model/model.h"
+#include "model/runtime.h"
 #include "support/workbench.h"
 
 namespace edgecompress {
@@ -197,6 +199,18 @@ TEST(Runner, OptionsThatDoNotFitTogetherAreToldBeforeAnyWork) {
   EXPECT_EQ(error.code(), ExitCode::kRecipe);
   EXPECT_THAT(error.what(), HasSubstr("/passes/1: layer_limits/0/layers/0"));
   EXPECT_FALSE(std::filesystem::exists(bench.path("out")));
+}
+
+TEST(Runner, MeasuresOnTheEngineThatTheRecipeNames) {
+  initialise_runtime();
+  for (const std::string& engine : int8_engines()) {
+    Workbench bench;
+    bench.recipe["passes"] = {{{"pass", "quantize_int8"}, {"engine", engine}}};
+    run_recipe(bench);
+    const json report = bench.read_json("out/report.json");
+    EXPECT_EQ(report.at("environment").at("quantized_engine"), engine);
+    EXPECT_EQ(report.at("steps").at(0).at("details").at("engine"), engine);
+  }
 }
 
 TEST(Runner, FailedStepKeepsTheStepsBeforeIt) {

@@ -71,6 +71,14 @@ TEST_F(ChooseOpenmpSpin, LeavesTheUsersPolicyAlone) {
   EXPECT_EQ(std::getenv("GOMP_SPINCOUNT"), nullptr);
 }
 
+TEST(HasInt8DotProducts, AgreesWithTheKernelsListOfInstructions) {
+  const std::string flags = cpu_flags();
+  if (flags.empty()) GTEST_SKIP() << "the kernel lists no x86 flags";
+  const bool is_listed = flags.find(" avx512_vnni ") != std::string::npos ||
+                         flags.find(" avx_vnni ") != std::string::npos;
+  EXPECT_EQ(has_int8_dot_products(), is_listed);
+}
+
 TEST(CpuName, IsNeverEmpty) { EXPECT_NE(cpu_name(), ""); }
 
 }  // namespace

@@ -1,12 +1,14 @@
 // One pass on one network, without what a run evaluates around it: what the pass itself costs.
-//   one_pass MODEL SHAPE PASS OPTIONS OUTPUT        one_pass net.pt 1x3x224x224 prune_channels
-//   '{"ratio": 0.5}' out.pt
+//   one_pass MODEL SHAPE PASS OPTIONS OUTPUT [CALIBRATION.npz]
+//   one_pass net.pt 1x3x224x224 prune_channels '{"ratio": 0.5}' out.pt
+// Calibration data is the archive's array "images", in batches of 32.
 // Prints one JSON object: seconds of loading, of the pass and of saving, peak memory, and what the
 // pass says.
 #include <cstdio>
 #include <ctime>
 #include <exception>
 
+#include "data/dataset.h"
 #include "edgecompress/error.h"
 #include "eval/size.h"
 #include "model/runtime.h"
@@ -36,8 +38,17 @@ InputSpec input_of(const std::string& shape) {
   return input;
 }
 
+DataSets calibration_of(const std::string& path) {
+  DataSets data;
+  if (path.empty()) return data;
+  const Json spec = {{"source", "npz"}, {"path", path}, {"inputs", {"images"}}};
+  data.calibration = open_dataset(parse_dataset(spec, ""), ".", /*seed=*/0, /*is_training=*/false);
+  data.calibration_batch = 32;
+  return data;
+}
+
 Json run(const std::string& path, const std::string& shape, const std::string& pass,
-         const std::string& options, const std::string& output) {
+         const std::string& options, const std::string& output, const std::string& calibration) {
   initialise_runtime();
   set_threads(1);
   Stopwatch watch;
@@ -46,6 +57,8 @@ Json run(const std::string& path, const std::string& shape, const std::string& p
   const PassSpec& spec = find_pass(pass);
   Progress progress;
   PassContext context{progress};
+  const DataSets data = calibration_of(calibration);
+  context.data = &data;
   const PassResult result =
       spec.make(spec.description.options.resolve(Json::parse(options), ""))->run(model, context);
   told["seconds"] = watch.lap_seconds();
@@ -63,15 +76,15 @@ Json run(const std::string& path, const std::string& shape, const std::string& p
 }  // namespace edgecompress
 
 int main(int count, char** arguments) {
-  if (count != 6) {
-    std::fputs("usage: one_pass MODEL SHAPE PASS OPTIONS OUTPUT\n", stderr);
+  if (count != 6 && count != 7) {
+    std::fputs("usage: one_pass MODEL SHAPE PASS OPTIONS OUTPUT [CALIBRATION.npz]\n", stderr);
     return 2;
   }
   try {
-    std::puts(
-        edgecompress::run(arguments[1], arguments[2], arguments[3], arguments[4], arguments[5])
-            .dump()
-            .c_str());
+    std::puts(edgecompress::run(arguments[1], arguments[2], arguments[3], arguments[4],
+                                arguments[5], count == 7 ? arguments[6] : "")
+                  .dump()
+                  .c_str());
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
