@@ -131,10 +131,7 @@ class StoredParts : public FakeQuantizationParts {
   }
 
   Value* round(Value* value, const QuantizedGrid& grid) override {
-    return insert_op(graph_, "aten::fake_quantize_per_tensor_affine",
-                     {value, graph_.insertConstant(grid.range.scale),
-                      graph_.insertConstant(grid.range.zero_point), graph_.insertConstant(0),
-                      graph_.insertConstant(kLargestActivation)});
+    return insert_rounded(graph_, value, grid.range);
   }
 
  private:
@@ -149,6 +146,13 @@ class StoredParts : public FakeQuantizationParts {
 void insert_fake_quantization(Model& model, const Int8Scheme& scheme,
                               FakeQuantizationParts& parts) {
   Insertion(model, scheme, parts).run();
+}
+
+Value* insert_rounded(Graph& graph, Value* value, const QuantizedRange& range) {
+  return insert_op(
+      graph, "aten::fake_quantize_per_tensor_affine",
+      {value, graph.insertConstant(range.scale), graph.insertConstant(range.zero_point),
+       graph.insertConstant(0), graph.insertConstant(kLargestActivation)});
 }
 
 void simulate_int8(Model& model, const Int8Scheme& scheme) {

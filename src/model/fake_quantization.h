@@ -52,6 +52,11 @@ class FakeQuantizationParts {
 /// activations are gone.
 void insert_fake_quantization(Model& model, const Int8Scheme& scheme, FakeQuantizationParts& parts);
 
+/// `value` rounded to the range's steps by aten::fake_quantize_per_tensor_affine, at the graph's
+/// insert point.
+torch::jit::Value* insert_rounded(torch::jit::Graph& graph, torch::jit::Value* value,
+                                  const QuantizedRange& range);
+
 /// With weights stored in INT8 and dequantized in the graph (float weights that nobody reads any
 /// more are removed), and activations rounded by aten::fake_quantize_per_tensor_affine with
 /// constant scales. Nothing in it trains.

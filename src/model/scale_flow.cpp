@@ -33,7 +33,7 @@ class ScaleFollower {
 
   ScaleFlow run() {
     const at::NoGradGuard no_grad;
-    const auto example = model_.example_inputs(/*batch_size=*/2);
+    const auto example = model_.example_inputs(/*batch_size=*/1);
     const Interpreter interpreter(model_);
     interpreter.run(
         {example.begin(), example.end()},

@@ -29,10 +29,12 @@
 #include "model/layers.h"
 #include "passes/pass.h"
 #include "train/accuracy_tools.h"
+#include "train/batch_norm_estimation.h"
 #include "train/calibration.h"
 #include "train/int8_auto.h"
 #include "train/int8_diagnosis.h"
 #include "train/int8_layer_facts.h"
+#include "train/weight_only_quantization.h"
 #include "util/cpu.h"
 
 namespace edgecompress {
@@ -54,6 +56,7 @@ struct QuantizeInt8Options {
   bool diagnose = false;
   AccuracyToolOptions accuracy;
   Int8Bounds bounds;
+  WeightOnlyOptions weight_only;
   std::vector<std::string> include, exclude;
 };
 
@@ -80,11 +83,13 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   using T = QuantizeInt8Options;
   Options<T> options;
   options
-      .add("mode", &T::mode,
-           "static: activations in INT8 between layers, by calibrated ranges; dynamic: weights "
-           "only in INT8, activations quantized at run time; auto: measures each layer's cost and "
-           "gain on this machine and keeps float what loses either, within the bounds")
-      .one_of({"static", "dynamic", "auto"});
+      .add(
+          "mode", &T::mode,
+          "static: activations in INT8 between layers, by calibrated ranges; dynamic: weights "
+          "only in INT8, activations quantized at run time; auto: measures each layer's cost and "
+          "gain on this machine and keeps float what loses either, within the bounds; weight_only: "
+          "weights of linear layers and embeddings in 8 or 4 bits, for memory, not for speed")
+      .one_of({"static", "dynamic", "auto", "weight_only"});
   options
       .add(
           "observer", &T::observer,
@@ -136,6 +141,7 @@ Options<QuantizeInt8Options> quantize_int8_options() {
               "float and INT8, for the report; auto always does");
   options.splice(&T::accuracy, accuracy_tool_options());
   options.splice(&T::bounds, bound_options());
+  options.splice(&T::weight_only, weight_only_options());
   options.add("include", &T::include,
               "only layers whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
@@ -149,6 +155,15 @@ class QuantizeInt8 : public Pass {
         filter_(options.include, options.exclude),
         bits_(choose_weight_bits(options.reduce_range, options.engine, has_int8_dot_products())) {
     const Int8EngineGuard is_there(options.engine);
+    if (options_.weight_only.bits != 4 && options_.weight_only.bits != 8) {
+      throw Error(ExitCode::kRecipe, "quantize_int8: bits: found " +
+                                         std::to_string(options_.weight_only.bits) +
+                                         ", expected 4 or 8");
+    }
+    if (options_.mode == "weight_only" && options_.accuracy.rounding == "adaround") {
+      throw Error(ExitCode::kRecipe, "quantize_int8: rounding: adaround is of mode static alone",
+                  "mode weight_only knows nearest and gptq");
+    }
   }
 
   PassResult run(Model& model, PassContext& context) override {
@@ -160,6 +175,8 @@ class QuantizeInt8 : public Pass {
     if (options_.mode == "dynamic") {
       const Int8Facts facts(model);
       describe(rewrite_dynamic(model), facts, result);
+    } else if (options_.mode == "weight_only") {
+      run_weight_only(model, context, result);
     } else {
       run_calibrated(model, context, result);
     }
@@ -168,6 +185,16 @@ class QuantizeInt8 : public Pass {
   }
 
  private:
+  void run_weight_only(Model& model, PassContext& context, PassResult& result) const {
+    const bool is_gptq = options_.accuracy.rounding == "gptq";
+    const Int8Facts facts(model);
+    const WeightOnlyResult done = quantize_weights_only(
+        model, filter_, options_.weight_only, is_gptq ? context.data : nullptr, context.progress);
+    result.counts["weight_bytes_before"] = static_cast<double>(done.bytes_before);
+    result.counts["weight_bytes_after"] = static_cast<double>(done.bytes_after);
+    describe(done.layers, facts, result);
+  }
+
   /// Modes static and auto.
   void run_calibrated(Model& model, PassContext& context, PassResult& result) const {
     const auto data = context.data ? context.data->calibration : nullptr;
@@ -178,6 +205,12 @@ class QuantizeInt8 : public Pass {
     const bool is_auto = options_.mode == "auto";
     std::optional<Model> original;
     if (is_auto) original = model.clone();
+    if (options_.accuracy.reestimate_batch_norms) {
+      const BatchNormEstimation estimation =
+          estimate_batch_norms(model, data, context.data->calibration_batch, context.progress);
+      result.details["batch_norm_estimation"] = {{"batch_norms", estimation.batch_norms},
+                                                 {"largest_shift", estimation.largest_shift}};
+    }
     const BatchNormFolding folding = fold_batch_norms(model);
     const std::int64_t dropouts = remove_dropouts(model);
     result.changed = folding.folded > 0 || dropouts > 0;
@@ -367,7 +400,8 @@ PassSpec quantize_int8_pass() {
   PassNeeds with_calibration = spec.description.needs;
   with_calibration.calibration = true;
   spec.description.when = {{"mode", "static", with_calibration},
-                           {"mode", "auto", with_calibration}};
+                           {"mode", "auto", with_calibration},
+                           {"rounding", "gptq", with_calibration}};
   spec.make = [options](const Json& json) {
     return std::make_unique<QuantizeInt8>(options.bind(json));
   };

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,17 @@
 namespace edgecompress {
 
 struct AccuracyToolOptions {
+  bool reestimate_batch_norms = false;
   bool equalize = false;
+  std::optional<double> smooth_quant;
+  std::string rounding = "nearest";
+  std::int64_t rounding_iterations = 1000;
+  bool bias_correction = false;
+
+  /// Whether any tool is to be judged; batch norms are measured anew before all that.
+  bool is_any() const {
+    return equalize || smooth_quant || rounding != "nearest" || bias_correction;
+  }
 };
 /// To be spliced into a pass's options.
 Options<AccuracyToolOptions> accuracy_tool_options();
@@ -27,7 +38,7 @@ struct AccuracyTool {
   std::string tool;  ///< its option
   bool is_kept = false;
   double sqnr_before_db = 0, sqnr_after_db = 0;  ///< of the network's outputs, held-out samples
-  Json details = Json::object();
+  std::string note;                              ///< what it did
 };
 Json to_json(const std::vector<AccuracyTool>& tools);
 

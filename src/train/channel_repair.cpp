@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <utility>
 
-#include "model/interpreter.h"
 #include "train/held_out_calibration.h"
+#include "train/output_error.h"
+#include "train/paired_sweep.h"
 #include "train/repair_fits.h"
 
 namespace edgecompress {
@@ -17,71 +17,6 @@ namespace {
 
 constexpr std::int64_t kMostRepairSamples = 512;
 constexpr std::int64_t kMostInBatch = 32;
-
-/// One batch on its way through both networks.
-struct PairedRun {
-  PausedRun before, after;
-
-  std::int64_t live_bytes() const { return before.live_bytes() + after.live_bytes(); }
-};
-
-/// Batches that go through both networks, stopping at the same nodes.
-class Sweep {
- public:
-  Sweep(const Model& before, const Model& after, std::shared_ptr<const Dataset> data,
-        std::int64_t batch_size, std::int64_t live_bytes)
-      : before_(before),
-        after_(after),
-        data_(std::move(data)),
-        batch_size_(batch_size),
-        live_bytes_(live_bytes) {
-    runs_.resize(static_cast<std::size_t>((data_->size() + batch_size - 1) / batch_size));
-  }
-
-  /// Shows the fit its node on as many batches as memory allows; false if the node can't be
-  /// stopped at.
-  bool show(RepairFit& fit) {
-    if (!is_top_level(fit.before) || !is_top_level(fit.after) || !reach(0, fit)) return false;
-    const std::int64_t each = std::max<std::int64_t>(runs_[0]->live_bytes(), 1);
-    const auto fitting = static_cast<std::size_t>(std::max<std::int64_t>(live_bytes_ / each, 1));
-    // What has started may stay a while above the bound, or it would start again and again.
-    for (std::size_t i = 2 * fitting; i < runs_.size(); ++i) runs_[i].reset();
-    std::size_t count = std::min(fitting, runs_.size());
-    while (count < runs_.size() && runs_[count]) ++count;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!reach(i, fit)) return false;
-      const at::Tensor input_after = runs_[i]->after.inputs()[0].toTensor();
-      const at::Tensor input_before = runs_[i]->before.inputs()[0].toTensor();
-      const at::Tensor output_before = runs_[i]->before.step()[0].toTensor();
-      fit.see(input_before, output_before, input_after, 1 / static_cast<double>(count));
-    }
-    return true;
-  }
-
- private:
-  static bool is_top_level(const torch::jit::Node* node) {
-    return node->owningBlock() == node->owningGraph()->block();
-  }
-  /// Brings batch `i` to the fit's node in both networks.
-  bool reach(std::size_t i, const RepairFit& fit) {
-    auto& run = runs_[i];
-    if (!run) {
-      std::vector<std::int64_t> samples;
-      const auto first = static_cast<std::int64_t>(i) * batch_size_;
-      for (std::int64_t s = first; s < std::min(first + batch_size_, data_->size()); ++s)
-        samples.push_back(s);
-      const Batch batch = data_->read(samples, /*seed=*/0);
-      const std::vector<c10::IValue> inputs(batch.inputs.begin(), batch.inputs.end());
-      run.emplace(PairedRun{PausedRun(before_, inputs), PausedRun(after_, inputs)});
-    }
-    return run->before.advance_to(fit.before) && run->after.advance_to(fit.after);
-  }
-
-  Interpreter before_, after_;
-  std::shared_ptr<const Dataset> data_;
-  std::int64_t batch_size_, live_bytes_;
-  std::vector<std::optional<PairedRun>> runs_;
-};
 
 /// The network under repair, and what it is compared with.
 class Repair {
@@ -104,11 +39,14 @@ class Repair {
     if (fits.empty()) return 0;
     std::vector<std::pair<at::Tensor, at::Tensor>> saved;
     std::int64_t applied = 0;
-    Sweep sweep(before_, after_, fitted_, batch_size_, live_bytes_);
+    PairedSweep sweep(before_, after_, fitted_, batch_size_, live_bytes_);
     progress_.begin("repair", static_cast<std::int64_t>(fits.size()));
     for (const auto& fit : fits) {
       progress_.advance();
-      if (!sweep.show(*fit)) continue;
+      const bool is_seen = sweep.show(fit->before, fit->after, [&](const PairedLayer& layer) {
+        fit->see(layer.input_before, layer.output_before, layer.input_after(), layer.share);
+      });
+      if (!is_seen) continue;
       for (const at::Tensor& tensor : fit->tensors) saved.emplace_back(tensor, tensor.clone());
       applied += fit->apply();
     }
@@ -125,18 +63,7 @@ class Repair {
 
  private:
   double measure() const {
-    double wrong = 0, all = 0;
-    Loader loader(held_out_, batch_size_);
-    for (Batch batch; loader.next(batch);) {
-      const auto expected = before_.forward(batch.inputs), found = after_.forward(batch.inputs);
-      for (std::size_t i = 0; i < expected.size(); ++i) {
-        if (!expected[i].is_floating_point()) continue;
-        const at::Tensor y = expected[i].to(at::kDouble);
-        wrong += (found[i].to(at::kDouble) - y).square().sum().item<double>();
-        all += y.square().sum().item<double>();
-      }
-    }
-    return all > 0 ? wrong / all : wrong;
+    return output_error(before_, after_, held_out_, batch_size_, progress_);
   }
 
   const Model& before_;

@@ -49,7 +49,7 @@ std::map<std::string, at::Tensor> sum_input_moments(const Model& model,
                                                     const std::vector<MomentRequest>& requests,
                                                     const DataSets* data, Progress& progress) {
   if (data == nullptr || data->calibration == nullptr || data->calibration->size() == 0) {
-    throw Error(ExitCode::kData, "prune_weights: there are no calibration samples",
+    throw Error(ExitCode::kData, "there are no calibration samples",
                 "give the recipe a data.calibration, or use \"criterion\": \"magnitude\"");
   }
   if (requests.empty()) return {};

@@ -3,13 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <utility>
 
 #include "model/damped_cholesky.h"
 #include "model/layers.h"
 #include "model/weight_matrix.h"
+#include "train/layer_moments.h"
 
 namespace edgecompress {
 namespace {
@@ -19,9 +19,6 @@ using torch::jit::Node;
 // lambda, in means of the products' diagonal, over positions for each column: the fewer positions
 // tell of a weight, the nearer it stays to what it is.
 constexpr double kRidge = 0.8;
-// Positions that a layer is fitted to: so many for each column, and no fewer than that.
-constexpr double kPositionsPerColumn = 16, kFewestPositions = 16384;
-constexpr std::int64_t kMostFloats = std::int64_t{1} << 25;  // of a layer's sums
 
 void add_to(at::Tensor& sum, const at::Tensor& part) {
   if (!sum.defined()) sum = at::zeros(part.sizes(), at::kDouble);
@@ -40,7 +37,7 @@ class LayerFit : public RepairFit {
  public:
   LayerFit(const PrunableWeight& weight_before, const PrunableWeight& weight_after,
            at::Tensor kept_rows, const at::Tensor& weight, const Intercept& intercept)
-      : weight_(weight_after),
+      : moments_(weight_after),
         kept_rows_(std::move(kept_rows)),
         sign_(intercept.sign),
         is_bias_(intercept.is_bias) {
@@ -52,102 +49,40 @@ class LayerFit : public RepairFit {
 
   void see(const at::Tensor& /*input_before*/, const at::Tensor& output_before,
            const at::Tensor& input_after, double share) override {
-    const at::Tensor rows = rows_of(output_before).index_select(0, kept_rows_);
-    const at::Tensor positions = sampled(rows.size(1), share);
-    at::Tensor missing = rows.index_select(1, positions)
-                             .to(at::kFloat)
-                             .reshape({weight_.groups, -1, positions.size(0)});
-    const at::Tensor x = features_at(input_after, positions, rows.size(1));
-    missing = missing - at::bmm(matrix(), x);
-    if (is_bias_) missing = missing - by_group(tensors[1]).unsqueeze(2);
-    add_to(products_, at::bmm(x, x.transpose(1, 2)));
-    add_to(wishes_, at::bmm(x, missing.transpose(1, 2)));
-    add_to(sum_, x.sum(2, true, at::kDouble));
-    add_to(missing_sum_, missing.sum(2, false, at::kDouble).unsqueeze(1));
-    count_ += static_cast<double>(positions.size(0));
+    moments_.add(*after, input_after, moments_.rows_of(output_before).index_select(0, kept_rows_),
+                 matrix(), is_bias_ ? tensors[1] : at::Tensor(), share);
   }
 
   bool apply() override {
-    if (sign_ != 0) {  // what the intercept takes care of
-      products_.sub_(at::bmm(sum_, sum_.transpose(1, 2)) / count_);
-      wishes_.sub_(at::bmm(sum_, missing_sum_) / count_);
-    }
-    const double ridge = kRidge * static_cast<double>(weight_.columns()) / count_;
+    // About the means, an intercept takes care of them.
+    const at::Tensor products = moments_.products(/*is_centred=*/sign_ != 0);
+    const at::Tensor lacks = moments_.lacks(/*is_centred=*/sign_ != 0);
+    const double columns = static_cast<double>(moments_.weight().columns());
+    const double ridge = kRidge * columns / moments_.count();
     std::vector<at::Tensor> by_column;
-    for (std::int64_t group = 0; group < weight_.groups; ++group) {
-      const double mean = products_[group].diagonal().mean().item<double>();
-      const auto factor = damped_cholesky(products_[group], mean > 0 ? ridge * mean : 1);
+    for (std::int64_t group = 0; group < products.size(0); ++group) {
+      const double mean = products[group].diagonal().mean().item<double>();
+      const auto factor = damped_cholesky(products[group], mean > 0 ? ridge * mean : 1);
       if (!factor) return false;
-      by_column.push_back(at::cholesky_solve(wishes_[group], *factor));
+      by_column.push_back(at::cholesky_solve(lacks[group], *factor));
     }
     const at::Tensor change = at::stack(by_column);  // [groups, columns, rows]
     if (!at::isfinite(change).all().item<bool>()) return false;
     tensors[0].copy_(
-        weight_.from_matrix((matrix() + change.transpose(1, 2)).reshape({-1, weight_.columns()})));
-    if (sign_ != 0) {
-      const at::Tensor shift = missing_sum_ - at::bmm(sum_.transpose(1, 2), change);
-      tensors[1].add_((shift * (sign_ / count_)).flatten().to(tensors[1].scalar_type()));
-    }
+        moments_.weight().from_matrix(matrix() + change.transpose(1, 2).reshape(matrix().sizes())));
+    if (sign_ != 0) tensors[1].add_((moments_.shift(change) * sign_).to(tensors[1].scalar_type()));
     return true;
   }
 
-  bool is_too_wide() const {
-    const std::int64_t k = weight_.columns();
-    return k * (weight_.groups * k + kept_rows_.size(0)) > kMostFloats;
-  }
+  bool is_too_wide() const { return moments_.is_too_wide(); }
 
  private:
-  /// [groups, rows, columns]
-  at::Tensor matrix() const {
-    return weight_.to_matrix(tensors[0]).reshape({weight_.groups, -1, weight_.columns()});
-  }
-  at::Tensor by_group(const at::Tensor& of_rows) const {
-    return of_rows.to(at::kFloat).reshape({weight_.groups, -1});
-  }
-  bool has_batch(const at::Tensor& activation) const {
-    return activation.dim() == static_cast<std::int64_t>(weight_.sizes.size());
-  }
-  /// [output channels, positions], positions as input_features() has them.
-  at::Tensor rows_of(const at::Tensor& output) const {
-    if (weight_.kind == LayerKind::kLinear) return output.reshape({-1, output.size(-1)}).t();
-    return has_batch(output) ? output.transpose(0, 1).flatten(1) : output.flatten(1);
-  }
-  /// Evenly spread; as many as the columns call for.
-  at::Tensor sampled(std::int64_t positions, double share) const {
-    const double in_all =
-        std::max(kFewestPositions, kPositionsPerColumn * static_cast<double>(weight_.columns()));
-    const auto wanted = static_cast<std::int64_t>(std::ceil(in_all * share));
-    if (positions <= wanted) return at::arange(positions, at::kLong);
-    const double step = static_cast<double>(positions) / static_cast<double>(wanted);
-    return at::arange(wanted, at::kDouble).add(0.5).mul(step).floor().to(at::kLong);
-  }
-  /// [groups, columns, sampled positions] of `all` positions.
-  at::Tensor features_at(const at::Tensor& input, const at::Tensor& positions,
-                         std::int64_t all) const {
-    if (weight_.kind == LayerKind::kLinear) {
-      const at::Tensor tokens = input.reshape({-1, weight_.columns()}).index_select(0, positions);
-      return input_features(weight_, *after, tokens.to(at::kFloat));
-    }
-    std::vector<at::Tensor> parts;
-    std::int64_t first = 0;
-    for (const at::Tensor& part : split_for_features(weight_, input, all)) {
-      const std::int64_t last = first + all * part.size(0) / input.size(0);
-      const at::Tensor inside =
-          positions.masked_select((positions >= first) & (positions < last)) - first;
-      first = last;
-      if (inside.numel() == 0) continue;
-      parts.push_back(input_features(weight_, *after, part.to(at::kFloat)).index_select(2, inside));
-    }
-    return at::cat(parts, 2);
-  }
+  at::Tensor matrix() const { return moments_.weight().to_matrix(tensors[0]); }
 
-  const PrunableWeight weight_;
+  LayerMoments moments_;
   at::Tensor kept_rows_;
   double sign_;
   bool is_bias_;
-  double count_ = 0;
-  at::Tensor products_, wishes_;  // sums of x x^T and x m^T, m = y - y'
-  at::Tensor sum_, missing_sum_;  // sums of x, as a column, and of m, as a row
 };
 
 /// Mean and variance of channels (dimension 1) over batches.

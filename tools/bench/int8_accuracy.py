@@ -20,6 +20,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOOLS = {
     "as it is": {},
     "equalize": {"equalize": True},
+    "bias_correction": {"bias_correction": True},
+    "gptq": {"rounding": "gptq"},
+    "adaround": {"rounding": "adaround"},
+    "equalize, adaround, bias_correction": {"equalize": True, "rounding": "adaround", "bias_correction": True},
     "one scale a channel": {"per_channel": True},
     "one scale a channel, equalize": {"per_channel": True, "equalize": True},
 }
