@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -15,8 +16,6 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 namespace {
-
-constexpr std::int64_t kLargestActivation = 255;
 
 Value* insert_op(Graph& graph, const char* name, const std::vector<Value*>& inputs) {
   Node* node = graph.create(c10::Symbol::fromQualString(name), inputs, 1);
@@ -42,7 +41,8 @@ class Insertion {
       replace_argument(op.node, "bias", parts_.bias(op));
     }
     if (op.has_own_range()) {
-      const QuantizedGrid grid{scheme_.ranges.at(op.output()), op.output()};
+      const QuantizedRange range = scheme_.ranges.at(op.output());
+      const QuantizedGrid grid{range, op.output(), op.activation ? range.zero_point : 0};
       take_over(op, round(op.node->outputs()[0], grid), grid);
       return;
     }
@@ -62,11 +62,9 @@ class Insertion {
   }
 
   void round_inputs(const Int8Op& op) {
-    Node* reader = op.form == Int8Op::Form::kCat ? op.node->input(0)->node() : op.node;
-    std::size_t read = 1;
-    if (op.form == Int8Op::Form::kBinary) read = 2;
-    if (op.form == Int8Op::Form::kCat) read = reader->inputs().size();
-    for (std::size_t i = 0; i < read; ++i) reader->replaceInput(i, on_grid(reader->input(i)));
+    Node* reader = op.form == Int8Form::kCat ? op.node->input(0)->node() : op.node;
+    const std::vector<Value*> operands = op.operands();
+    for (std::size_t i = 0; i < operands.size(); ++i) reader->replaceInput(i, on_grid(operands[i]));
   }
 
   /// A value that is on a grid already, or rounded where it is made, for INT8 readers alone.
@@ -131,7 +129,7 @@ class StoredParts : public FakeQuantizationParts {
   }
 
   Value* round(Value* value, const QuantizedGrid& grid) override {
-    return insert_rounded(graph_, value, grid.range);
+    return insert_rounding(graph_, value, grid);
   }
 
  private:
@@ -148,17 +146,17 @@ void insert_fake_quantization(Model& model, const Int8Scheme& scheme,
   Insertion(model, scheme, parts).run();
 }
 
-Value* insert_rounded(Graph& graph, Value* value, const QuantizedRange& range) {
-  return insert_op(
-      graph, "aten::fake_quantize_per_tensor_affine",
-      {value, graph.insertConstant(range.scale), graph.insertConstant(range.zero_point),
-       graph.insertConstant(0), graph.insertConstant(kLargestActivation)});
-}
-
 void simulate_int8(Model& model, const Int8Scheme& scheme) {
   StoredParts parts(model, scheme);
   insert_fake_quantization(model, scheme, parts);
   model.remove_unused_attributes();
+}
+
+Value* insert_rounding(Graph& graph, Value* value, const QuantizedGrid& grid) {
+  return insert_op(
+      graph, "aten::fake_quantize_per_tensor_affine",
+      {value, graph.insertConstant(grid.range.scale), graph.insertConstant(grid.range.zero_point),
+       graph.insertConstant(grid.lowest), graph.insertConstant(kAffineSteps)});
 }
 
 StoredWeight store_weight(Model& model, const std::string& name, const QuantizedWeight& weight) {

@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include <unordered_map>
+
 #include "edgecompress/error.h"
+#include "model/fake_quantization.h"
 #include "model/layers.h"
 
 namespace edgecompress {
@@ -39,13 +42,18 @@ class DynamicRewriter {
       Node* node = layer.node;
       if (obstacle.empty()) {
         try {
-          node = is_rnn ? replace_rnn(layer) : replace_linear(layer);
+          if (options_.is_portable) {
+            store_weights(layer);
+          } else {
+            node = is_rnn ? replace_rnn(layer) : replace_linear(layer);
+          }
         } catch (const Error& error) {
           throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());
         }
       }
+      const std::string state = options_.is_portable ? "weights alone, in plain ops" : "dynamic";
       result.push_back(
-          {layer.name, obstacle.empty(), obstacle.empty() ? "dynamic" : obstacle, {}, node});
+          {layer.name, obstacle.empty(), obstacle.empty() ? state : obstacle, {}, node});
     }
     torch::jit::EliminateDeadCode(graph_);
     model_.remove_unused_attributes();
@@ -98,6 +106,36 @@ class DynamicRewriter {
 
   at::Tensor tensor(const Node* list, std::size_t index) const {
     return model_.tensor(attribute_path(list->inputs()[index]));
+  }
+
+  /// The portable form: biases and the op itself stay.
+  void store_weights(const Layer& layer) {
+    const torch::jit::WithInsertPoint guard(layer.node);
+    if (layer.kind == LayerKind::kLinear) {
+      layer.node->replaceInput(1, dequantized(*layer.weight, options_.weights));
+      return;
+    }
+    std::vector<Value*> weights = layer.node->namedInput("params")->node()->inputs().vec();
+    const bool has_biases = constant_of(layer.node->namedInput("has_biases"))->toBool();
+    WeightScheme per_matrix = options_.weights;
+    per_matrix.per_channel = false;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const bool is_bias = has_biases && i % 4 >= 2;
+      if (!is_bias) weights[i] = dequantized(attribute_path(weights[i]), per_matrix);
+    }
+    Node* list = graph_->insertNode(graph_->createList(c10::TensorType::get(), weights));
+    const auto place = layer.node->schema().argumentIndexWithName("params");
+    layer.node->replaceInput(static_cast<std::size_t>(*place), list->output());
+  }
+
+  /// Layers that share a weight share what is stored.
+  Value* dequantized(const std::string& name, const WeightScheme& scheme) {
+    auto stored = stored_.find(name);
+    if (stored == stored_.end()) {
+      const QuantizedWeight weight = quantize_weight(model_.tensor(name), scheme);
+      stored = stored_.emplace(name, store_weight(model_, name, weight)).first;
+    }
+    return insert_dequantized(*graph_, model_, stored->second);
   }
 
   Node* replace_linear(const Layer& layer) {
@@ -184,6 +222,7 @@ class DynamicRewriter {
   std::shared_ptr<Graph> graph_;
   const LayerFilter& filter_;
   DynamicInt8Options options_;
+  std::unordered_map<std::string, StoredWeight> stored_;
 };
 
 }  // namespace

@@ -12,6 +12,9 @@ namespace edgecompress {
 struct DynamicInt8Options {
   bool has_linear = true;  ///< linear layers too, not only LSTM and GRU
   WeightScheme weights;    ///< those of RNNs have one scale a matrix
+  /// The float ops stay and read weights that plain ops dequantize on each run: without an INT8
+  /// engine, as small, activations not rounded at all.
+  bool is_portable = false;
 };
 
 /// Linear layers become quantized::linear_dynamic (linear_relu_dynamic with a ReLU after it), LSTM

@@ -7,16 +7,10 @@
 //   Formula  loss = alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 //                 + (1 - alpha) * loss(student, labels)
 //            Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network".
-#include <ATen/ATen.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>  // fmt::join, from fmt 11 on
-
 #include <memory>
-#include <utility>
 
-#include "edgecompress/error.h"
 #include "passes/pass.h"
-#include "train/layout.h"
+#include "train/distillation.h"
 #include "train/trainer.h"
 
 namespace edgecompress {
@@ -29,20 +23,6 @@ struct DistillPassOptions {
   LossOptions loss;
 };
 
-Options<DistillOptions> distill_options() {
-  Options<DistillOptions> o;
-  o.add("temperature", &DistillOptions::temperature, "T: how much both outputs are softened")
-      .above(0);
-  o.add("alpha", &DistillOptions::alpha,
-        "weight of the teacher against the labels; 1: the teacher alone, no labels needed")
-      .at_least(0)
-      .at_most(1);
-  o.add("soft_loss", &DistillOptions::soft_loss,
-        "how outputs are compared: kl for class scores, mse for any numbers")
-      .one_of({"kl", "mse"});
-  return o;
-}
-
 Options<DistillPassOptions> distill_pass_options() {
   Options<DistillPassOptions> o;
   o.add("teacher", &DistillPassOptions::teacher,
@@ -51,41 +31,6 @@ Options<DistillPassOptions> distill_pass_options() {
   o.splice(&DistillPassOptions::train, train_options());
   o.splice(&DistillPassOptions::loss, loss_options());
   return o;
-}
-
-/// The teacher's first output, without gradients.
-class Teacher {
- public:
-  Teacher(Model model, const std::vector<at::Tensor>& sample)
-      : model_(std::move(model)), layout_(model_, sample) {}
-
-  at::Tensor operator()(const std::vector<at::Tensor>& inputs) const {
-    const at::NoGradGuard no_grad;
-    return model_.forward(layout_.lay_out(inputs)).at(0);
-  }
-
- private:
-  Model model_;
-  ChannelsLast layout_;
-};
-
-void check_outputs(const at::Tensor& student, const at::Tensor& teacher,
-                   const DistillPassOptions& options) {
-  if (options.distill.soft_loss == "kl" && (student.dim() < 2 || teacher.dim() < 2)) {
-    throw Error(ExitCode::kPass,
-                fmt::format("distill: soft_loss kl needs class scores [n, classes, ...], but the "
-                            "outputs have {} (student) and {} (teacher) dimensions",
-                            student.dim(), teacher.dim()),
-                "choose soft_loss mse");
-  }
-  if (student.sizes() == teacher.sizes()) return;
-  const auto shape = [](const at::Tensor& output) {
-    return fmt::format("[{}]", fmt::join(output.sizes().slice(1), ", "));
-  };
-  throw Error(ExitCode::kPass,
-              fmt::format("distill: the teacher '{}' gives {} numbers a sample, the student {}",
-                          options.teacher, shape(teacher), shape(student)),
-              "choose a teacher that was trained on the same classes");
 }
 
 class Distill : public Pass {
@@ -103,13 +48,9 @@ class Distill : public Pass {
       result.note = "the network has no parameters to train";
       return result;
     }
-    const auto sample = task.sample();
-    const auto teacher = std::make_shared<Teacher>(context.load_teacher(options_.teacher), sample);
-    {
-      const at::NoGradGuard no_grad;
-      check_outputs(model.forward(sample).at(0), (*teacher)(sample), options_);
-    }
-    task.loss = loss(teacher);
+    task.loss = distillation_loss(context.load_teacher(options_.teacher), options_.teacher, model,
+                                  task.sample(), options_.distill, target_loss(options_.loss),
+                                  "distill");
     const TrainResult trained = train(model, task, context.progress);
     result.changed = trained.best_epoch > 0;
     result.counts = trained.counts();
@@ -120,16 +61,6 @@ class Distill : public Pass {
   }
 
  private:
-  LossFunction loss(std::shared_ptr<Teacher> teacher) const {
-    const DistillOptions distill = options_.distill;
-    const LossFunction hard_loss = target_loss(options_.loss);
-    return [=](const std::vector<at::Tensor>& outputs, const Batch& batch) {
-      at::Tensor loss = distill.alpha * soft_loss(outputs.at(0), (*teacher)(batch.inputs), distill);
-      if (distill.alpha < 1) loss = loss + (1 - distill.alpha) * hard_loss(outputs, batch);
-      return loss;
-    };
-  }
-
   DistillPassOptions options_;
 };
 

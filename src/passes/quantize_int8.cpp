@@ -14,6 +14,7 @@
 //            Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 //            Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
 //            quantization of convolutional networks for rapid-deployment".
+//   Training see train/quantization_aware_training.h; the portable form: model/int8_portable.h.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -24,6 +25,7 @@
 #include "model/int8_embedding.h"
 #include "model/int8_engine.h"
 #include "model/int8_islands.h"
+#include "model/int8_portable.h"
 #include "model/int8_record.h"
 #include "model/int8_rewrite.h"
 #include "model/layers.h"
@@ -34,8 +36,10 @@
 #include "train/int8_auto.h"
 #include "train/int8_diagnosis.h"
 #include "train/int8_layer_facts.h"
+#include "train/quantization_aware_training.h"
 #include "train/weight_only_quantization.h"
 #include "util/cpu.h"
+#include "util/random.h"
 
 namespace edgecompress {
 namespace {
@@ -55,8 +59,10 @@ struct QuantizeInt8Options {
   std::optional<bool> reduce_range;
   bool diagnose = false;
   AccuracyToolOptions accuracy;
+  std::optional<QuantizationAwareTrainingOptions> training;
   Int8Bounds bounds;
   WeightOnlyOptions weight_only;
+  bool portable = false;
   std::vector<std::string> include, exclude;
 };
 
@@ -140,8 +146,15 @@ Options<QuantizeInt8Options> quantize_int8_options() {
               "static mode: measures what each layer costs the network's outputs, and its latency "
               "float and INT8, for the report; auto always does");
   options.splice(&T::accuracy, accuracy_tool_options());
+  options.add(
+      "training", &T::training, quantization_aware_training_options(),
+      "static and auto mode: train through simulated INT8 before the weights are rounded for "
+      "good");
   options.splice(&T::bounds, bound_options());
   options.splice(&T::weight_only, weight_only_options());
+  options.add("portable", &T::portable,
+              "a file of plain ops that runs without an INT8 engine: as small, its outputs within "
+              "rounding of the INT8 file's, but slower than float");
   options.add("include", &T::include,
               "only layers whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
@@ -164,6 +177,12 @@ class QuantizeInt8 : public Pass {
       throw Error(ExitCode::kRecipe, "quantize_int8: rounding: adaround is of mode static alone",
                   "mode weight_only knows nearest and gptq");
     }
+    if (!options.training) return;
+    check_training(*options.training, "quantize_int8");
+    if (options.mode == "dynamic") {
+      throw Error(ExitCode::kRecipe, "quantize_int8: training does nothing in mode dynamic",
+                  "leave training out: before dynamic INT8, finetune trains as well");
+    }
   }
 
   PassResult run(Model& model, PassContext& context) override {
@@ -180,7 +199,8 @@ class QuantizeInt8 : public Pass {
     } else {
       run_calibrated(model, context, result);
     }
-    if (result.counts.at("layers_int8") > 0) write_int8_record(model, result.details["layers"]);
+    const bool has_engine = result.counts.at("layers_int8") > 0 && !options_.portable;
+    if (has_engine) write_int8_record(model, result.details["layers"]);
     return result;
   }
 
@@ -216,17 +236,32 @@ class QuantizeInt8 : public Pass {
     result.changed = folding.folded > 0 || dropouts > 0;
     result.counts["batch_norms_folded"] = static_cast<double>(folding.folded);
     result.counts["calibration_samples"] = static_cast<double>(data->size());
-    const AccurateInt8 int8 = make_accurate_int8(
+    AccurateInt8 int8 = make_accurate_int8(
         model,
         [&](Model& network) { return make_scheme(network, *context.data, context.progress); },
         options_.accuracy, *context.data, context.progress);
     if (!int8.tools.empty()) result.details["accuracy_tools"] = to_json(int8.tools);
+    const std::string trained =
+        options_.training ? "; training: " + train(model, int8.scheme, context, result) : "";
     if (!is_auto) {
       rewrite_all(model, int8.scheme, context, result);
     } else if (!choose_layers(model, int8.scheme, context, result)) {
       model = std::move(*original);
       result.changed = false;
     }
+    result.note += trained;
+  }
+
+  /// Says in a sentence what it came to.
+  std::string train(Model& model, Int8Scheme& scheme, PassContext& context,
+                    PassResult& result) const {
+    const TrainResult trained =
+        train_quantized(model, scheme, weight_scheme().largest, *options_.training, "quantize_int8",
+                        *context.data, derive_seed(context.seed, "training"), context.load_teacher,
+                        context.score, context.progress);
+    for (const auto& [name, count] : trained.counts()) result.counts[name] = count;
+    result.details["training"] = trained.curves();
+    return trained.summary();
   }
 
   LayerRefusal refuse_excluded() const {
@@ -250,7 +285,7 @@ class QuantizeInt8 : public Pass {
   }
 
   DynamicInt8Options dynamic_options(bool has_linear) const {
-    return {has_linear, weight_scheme()};
+    return {has_linear, weight_scheme(), options_.portable};
   }
 
   ObserverOptions observer_options() const {
@@ -346,7 +381,8 @@ class QuantizeInt8 : public Pass {
   }
 
   std::vector<Int8Layer> rewrite(Model& model, const Int8Scheme& scheme) const {
-    std::vector<Int8Layer> layers = rewrite_static_int8(model, scheme);
+    std::vector<Int8Layer> layers = options_.portable ? rewrite_portable_int8(model, scheme)
+                                                      : rewrite_static_int8(model, scheme);
     if (options_.dynamic_rnn)
       take_over(layers, rewrite_dynamic_int8(model, filter_, dynamic_options(false)));
     take_over(layers, rewrite_int8_embeddings(model, refuse_excluded()));
@@ -399,9 +435,15 @@ PassSpec quantize_int8_pass() {
   spec.description.needs.makes_int8 = true;
   PassNeeds with_calibration = spec.description.needs;
   with_calibration.calibration = true;
+  PassNeeds with_training = with_calibration;
+  with_training.training = with_training.labels = true;
+  PassNeeds with_teacher = with_training;
+  with_teacher.labels = false;
   spec.description.when = {{"mode", "static", with_calibration},
                            {"mode", "auto", with_calibration},
-                           {"rounding", "gptq", with_calibration}};
+                           {"rounding", "gptq", with_calibration},
+                           {"training", nullptr, with_training},
+                           {"training/alpha", 1.0, with_teacher}};
   spec.make = [options](const Json& json) {
     return std::make_unique<QuantizeInt8>(options.bind(json));
   };

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "edgecompress/error.h"
 #include "util/table.h"
 #include "util/text.h"
@@ -32,9 +34,10 @@ std::string needs_text(const PassNeeds& needs) {
 }
 
 bool holds(const PassDescription::When& condition, const Json& resolved_options) {
-  const auto found = resolved_options.find(condition.option);
-  if (found == resolved_options.end()) return false;
-  return condition.value.is_null() ? !found->is_null() : *found == condition.value;
+  const Json::json_pointer place("/" + condition.option);
+  if (!resolved_options.contains(place)) return false;
+  const Json& found = resolved_options.at(place);
+  return condition.value.is_null() ? !found.is_null() : found == condition.value;
 }
 
 PassNeeds both(const PassNeeds& a, const PassNeeds& b) {
@@ -99,7 +102,10 @@ void append_options(std::string& text, const OptionTable& options, const std::st
 PassNeeds PassDescription::needs_with(const Json& resolved_options) const {
   std::optional<PassNeeds> changed;
   for (const When& condition : when) {
-    if (holds(condition, resolved_options))
+    const bool is_refined = std::any_of(when.begin(), when.end(), [&](const When& other) {
+      return other.option.rfind(condition.option + "/", 0) == 0 && holds(other, resolved_options);
+    });
+    if (holds(condition, resolved_options) && !is_refined)
       changed = changed ? both(*changed, condition.needs) : condition.needs;
   }
   return changed.value_or(needs);

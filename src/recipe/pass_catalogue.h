@@ -24,8 +24,10 @@ struct PassDescription {
   OptionTable options;
   /// Needs that hold whatever the options are.
   PassNeeds needs;
-  /// Options that change the needs: where option `option` has the value `value` (null: any value
-  /// but null), `needs` apply instead; where several do, all that they ask for.
+  /// Options that change the needs: where option `option` ("training", or "training/alpha" for one
+  /// inside its object) has the value `value` (null: any value but null), `needs` apply instead;
+  /// where several do, all that they ask for, but one inside an object counts instead of its
+  /// object's own.
   struct When {
     std::string option;
     Json value;

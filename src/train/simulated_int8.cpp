@@ -38,7 +38,7 @@ class ChangeableParts : public FakeQuantizationParts {
   }
 
   Value* round(Value* value, const QuantizedGrid& grid) override {
-    return insert_rounded(graph_, value, grid.range);
+    return insert_rounding(graph_, value, grid);
   }
 
   std::vector<SimulatedLayer> take() { return std::move(layers_); }

@@ -138,6 +138,17 @@ TEST(PassCatalogue, AddsUpTheNeedsOfEveryConditionThatHolds) {
   EXPECT_TRUE(both.calibration && both.training);
 }
 
+TEST(PassCatalogue, LetsAConditionInsideAnObjectCountInsteadOfTheObjects) {
+  PassNeeds labelled, unlabelled;
+  labelled.training = labelled.labels = unlabelled.training = true;
+  const PassDescription pass{
+      "trim", "", {}, {}, {{"training", nullptr, labelled}, {"training/alpha", 1, unlabelled}}};
+  EXPECT_TRUE(pass.needs_with({{"training", {{"alpha", 0.5}}}}).labels);
+  EXPECT_TRUE(pass.needs_with({{"training", {{"alpha", 1}}}}).training);
+  EXPECT_FALSE(pass.needs_with({{"training", {{"alpha", 1}}}}).labels);
+  EXPECT_FALSE(pass.needs_with({{"training", nullptr}}).training);
+}
+
 TEST(PassCatalogue, ShowsEveryPass) {
   const std::string markdown = example_catalogue().markdown();
   for (const char* row :
