@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Right answers of CIFAR-10 ResNet-20 in INT8 with one weight scale a layer, by training through simulated INT8.
 
-usage: int8_training.py EDGECOMPRESS SHARED OUTPUT [--epochs 2]
+usage: int8_training.py EDGECOMPRESS SHARED OUTPUT [--epochs 1]
 
 The network is made hard first: inside each block, channels are scaled by factors from 0.1 to 10 and the next layer's inputs
 by their inverses, which leaves the float function as it was. SHARED holds models/cifar10_resnet20_scripted.pt,
@@ -15,11 +15,11 @@ import subprocess
 import torch
 
 HERE = pathlib.Path(__file__).resolve().parent
+OPTIMIZER = {"name": "adamw", "lr": 1e-4, "weight_decay": 0}
 TRAININGS = {
     "calibrated": None,
-    "labels, scales learned": {},
-    "teacher, scales learned": {"teacher": "original"},
-    "teacher, scales frozen": {"teacher": "original", "learn_scales": False},
+    "teacher, scales learned": {"teacher": "original", "optimizer": OPTIMIZER},
+    "teacher, scales frozen": {"teacher": "original", "optimizer": OPTIMIZER, "learn_scales": False},
 }
 
 
@@ -28,7 +28,7 @@ def main():
     parser.add_argument("edgecompress")
     parser.add_argument("shared")
     parser.add_argument("output")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=1)
     arguments = parser.parse_args()
     pathlib.Path(arguments.output).mkdir(parents=True, exist_ok=True)
     model = make_imbalanced(arguments)
