@@ -1,6 +1,7 @@
 #include "model/int8_embedding.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <algorithm>
 #include <map>
@@ -20,7 +21,7 @@ bool is_embedding(const Layer& layer) { return op_of(layer.node) == "aten::embed
 class EmbeddingRewriter {
  public:
   EmbeddingRewriter(Model& model, const LayerRefusal& refusal)
-      : model_(model), refusal_(refusal), graph_(*model.edit()), layers_(find_layers(model)) {}
+      : model_(model), refusal_(refusal), graph_(model.edit()), layers_(find_layers(model)) {}
 
   std::vector<Int8Layer> run() {
     std::vector<Int8Layer> result;
@@ -35,6 +36,7 @@ class EmbeddingRewriter {
       if (state != result.end())
         *state = {layer.name, true, "stored in INT8, looked up as float", {}, replace(layer)};
     }
+    torch::jit::EliminateDeadCode(graph_);
     model_.remove_unused_attributes();
     return result;
   }
@@ -56,10 +58,10 @@ class EmbeddingRewriter {
   const torch::jit::Node* replace(const Layer& layer) {
     const auto& [values, scales] = stored(*layer.weight);
     const torch::jit::WithInsertPoint guard(layer.node);
-    Int8Nodes nodes(graph_, no_shapes_);
+    Int8Nodes nodes(*graph_, no_shapes_);
     const auto look_up = [&](const std::string& table) {
       std::vector<Value*> inputs = layer.node->inputs().vec();
-      inputs[0] = insert_attribute(graph_, model_, table);
+      inputs[0] = insert_attribute(*graph_, model_, table);
       return nodes.insert("aten::embedding", inputs)->output();
     };
     Value* rows = nodes.convert(look_up(values), at::kFloat);
@@ -83,7 +85,7 @@ class EmbeddingRewriter {
 
   Model& model_;
   const LayerRefusal& refusal_;
-  torch::jit::Graph& graph_;
+  std::shared_ptr<torch::jit::Graph> graph_;
   std::vector<Layer> layers_;
   const ShapeMap no_shapes_;
   std::map<std::string, std::pair<std::string, std::string>> stored_;
