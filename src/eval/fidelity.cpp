@@ -13,11 +13,10 @@
 #include "eval/checked_forward.h"
 #include "eval/evaluate.h"
 #include "eval/reference_outputs.h"
+#include "eval/sqnr.h"
 
 namespace edgecompress {
 namespace {
-
-constexpr double kSqnrLimitDb = 200.0;
 
 /// One row a sample, float64. The batch is the first dimension of that size (recurrent states have
 /// it second); a tensor that does not know the batch is the same for every sample.
@@ -57,7 +56,7 @@ class FidelitySums {
     fidelity.data = data_name;
     fidelity.samples = samples_;
     fidelity.cosine = cosine_ / double(samples_);
-    fidelity.sqnr_db = sqnr_db();
+    fidelity.sqnr_db = sqnr_db(signal_, error_);
     if (has_classes_) fidelity.top1_agreement = double(agreeing_) / double(samples_);
     return fidelity;
   }
@@ -67,11 +66,6 @@ class FidelitySums {
     has_classes_ = has_classes_ && output.dim() == 2 && output.size(1) > 1;
     if (!has_classes_) return;
     agreeing_ += (output.argmax(1) == reference.argmax(1)).sum().item<std::int64_t>();
-  }
-
-  double sqnr_db() const {
-    if (error_ == 0) return kSqnrLimitDb;
-    return std::clamp(10.0 * std::log10(signal_ / error_), -kSqnrLimitDb, kSqnrLimitDb);
   }
 
   double cosine_ = 0, signal_ = 0, error_ = 0;

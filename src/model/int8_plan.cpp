@@ -18,8 +18,12 @@ namespace {
 bool clamps_at_zero(const Node* node) {
   const std::string op = op_of(node);
   if (op == "aten::relu" || op == "aten::relu6") return true;
-  if (op == "aten::hardtanh") return is_zero(constant_argument(node, "min_val"));
-  if (op == "aten::clamp") return is_zero(constant_argument(node, "min"));
+  if (op == "aten::hardtanh") {
+    return is_zero(constant_argument(node, "min_val")) && constant_of(node->namedInput("max_val"));
+  }
+  if (op == "aten::clamp") {
+    return is_zero(constant_argument(node, "min")) && constant_of(node->namedInput("max"));
+  }
   return op == "aten::clamp_min" && is_zero(constant_argument(node, "min"));
 }
 
@@ -28,7 +32,7 @@ Node* fused_activation(const Node* node) {
   if (output->uses().size() != 1) return nullptr;
   Node* user = output->uses()[0].user;
   const bool is_next = user->owningBlock() == node->owningBlock() && clamps_at_zero(user) &&
-                       user->inputs()[0] == output;
+                       user->inputs()[0] == output && !is_written(user->outputs()[0]);
   return is_next ? user : nullptr;
 }
 

@@ -48,7 +48,7 @@ class Rewriter {
 
  private:
   static ShapeMap shapes_of(const Model& model) {
-    return model.inputs().empty() ? ShapeMap() : record_shapes(model, model.example_inputs(1));
+    return model.inputs().empty() ? ShapeMap() : record_shapes(model, model.example_inputs(0));
   }
 
   void replace(const Int8Op& op) {

@@ -1,6 +1,7 @@
 #include "model/int8_scheme.h"
 
 #include <algorithm>
+#include <set>
 
 #include "edgecompress/error.h"
 #include "model/layers.h"
@@ -45,13 +46,24 @@ class Counterparts {
   std::unordered_map<const Value*, const Value*> values_;
 };
 
+bool takes_a_part(const Node* node) {
+  static const std::set<std::string> ops = {"aten::slice", "aten::select", "aten::narrow",
+                                            "prim::ListUnpack"};
+  return ops.count(op_of(node)) > 0;
+}
+
 /// Of a value that one node reads: the op that gave it its range, if that range can be another.
 const Int8Op* maker_of(const Int8Plan& plan, const Value* value, QuantizedRange other) {
   const auto made = std::find_if(plan.ops.begin(), plan.ops.end(),
                                  [&](const Int8Op& op) { return op.output() == value; });
   if (made == plan.ops.end() || value->uses().size() != 1) return nullptr;
   if (made->form == Int8Form::kSame) {
-    return int8_kernel(made->node)->range ? nullptr : maker_of(plan, made->node->input(0), other);
+    // What is averaged may lie beyond the averages' range, and so may what the other parts of a
+    // split read.
+    const Int8Kernel& kernel = *int8_kernel(made->node);
+    const bool moves_all = kernel.numbers == Int8Kernel::Numbers::kMoved && !kernel.range &&
+                           made->node->outputs().size() == 1 && !takes_a_part(made->node);
+    return moves_all ? maker_of(plan, made->node->input(0), other) : nullptr;
   }
   // A clamp is carried out by the range: above by its own alone, at zero by one that starts there.
   const bool clamps =
@@ -75,9 +87,13 @@ std::optional<QuantizedRange> Int8Scheme::range_of(const Value* value) const {
 
 Int8Scheme Int8Scheme::on(const Model& clone) const {
   Int8Scheme copy;
-  if (plan.ops.empty()) return copy;
-  const Counterparts counterparts(plan.ops[0].node->owningGraph()->block(), clone.graph().block());
   copy.plan = plan;
+  const Node* any = !plan.ops.empty()            ? plan.ops[0].node
+                    : !plan.float_layers.empty() ? plan.float_layers[0].node
+                                                 : nullptr;
+  if (!any) return copy;
+  const Counterparts counterparts(any->owningGraph()->block(), clone.graph().block());
+  for (Int8Layer& layer : copy.plan.float_layers) layer.node = counterparts.of(layer.node);
   for (Int8Op& op : copy.plan.ops) {
     op.node = counterparts.of(op.node);
     op.activation = counterparts.of(op.activation);
@@ -100,6 +116,10 @@ Int8Scheme Int8Scheme::without(Model& model, const LayerRefusal& refusal) const 
 }
 
 void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme& weights) {
+  std::set<std::string> per_tensor;  // layers that share a weight take it as one of them must
+  for (const Int8Op& op : scheme.plan.ops) {
+    if (op.form == Int8Form::kConvTransposed) per_tensor.insert(*op.layer->weight);
+  }
   for (const Int8Op& op : scheme.plan.ops) {
     if (!op.layer) continue;
     const Layer& layer = *op.layer;
@@ -107,7 +127,7 @@ void quantize_weights(Int8Scheme& scheme, const Model& model, const WeightScheme
     if (scheme.weights.count(*layer.weight)) continue;
     try {
       WeightScheme fitting = weights;
-      if (op.form == Int8Form::kConvTransposed) fitting.per_channel = false;
+      if (per_tensor.count(*layer.weight)) fitting.per_channel = false;
       scheme.weights[*layer.weight] = quantize_weight(model.tensor(*layer.weight), fitting);
     } catch (const Error& error) {
       throw Error(error.code(), "layer '" + layer.name + "': " + error.what(), error.hint());

@@ -52,7 +52,8 @@ void Observer::observe(const at::Tensor& values) {
   if (!needs_histogram()) return;
 
   // Odd steps and moving starts: no fixed relation to rows or channels.
-  const std::int64_t step = std::max<std::int64_t>(dense.numel() / kSamplesPerCall, 1) | 1;
+  const std::int64_t step =
+      std::max<std::int64_t>((dense.numel() + kSamplesPerCall - 1) / kSamplesPerCall, 1) | 1;
   histogram_.add(dense.data_ptr<float>(), dense.numel(), (calls_ - 1) % step, step, low, high);
   if (step == 1) return;
   const float ends[] = {static_cast<float>(low), static_cast<float>(high)};

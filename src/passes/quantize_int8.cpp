@@ -177,6 +177,11 @@ class QuantizeInt8 : public Pass {
       throw Error(ExitCode::kRecipe, "quantize_int8: rounding: adaround is of mode static alone",
                   "mode weight_only knows nearest and gptq");
     }
+    if (options.mode != "auto" && (options.bounds.min_speedup || options.bounds.max_size_ratio)) {
+      throw Error(ExitCode::kRecipe,
+                  "quantize_int8: min_speedup and max_size_ratio are bounds of mode auto",
+                  "choose \"mode\": \"auto\", or give the bounds to the step's `gate`");
+    }
     if (!options.training) return;
     check_training(*options.training, "quantize_int8");
     if (options.mode == "dynamic") {
@@ -248,6 +253,8 @@ class QuantizeInt8 : public Pass {
     } else if (!choose_layers(model, int8.scheme, context, result)) {
       model = std::move(*original);
       result.changed = false;
+      result.counts.erase("batch_norms_folded");
+      result.details.erase("accuracy_tools");
     }
     result.note += trained;
   }

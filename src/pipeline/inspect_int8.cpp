@@ -47,11 +47,11 @@ void add_output_range(const Layer& layer, Json& row) {
   const auto scale = constant_of(inputs[inputs.size() - 2]),
              zero = constant_of(inputs[inputs.size() - 1]);
   if (!scale || !scale->isDouble() || !zero || !zero->isInt()) return;
-  const double step = scale->toDouble();
+  const double step = scale->toDouble(), offset = static_cast<double>(zero->toInt());
   row["scale"] = step;
   row["zero_point"] = zero->toInt();
-  row["low"] = step * static_cast<double>(0 - zero->toInt());
-  row["high"] = step * static_cast<double>(255 - zero->toInt());
+  row["low"] = step * (0 - offset);
+  row["high"] = step * (255 - offset);
 }
 
 void add_weight(const Model& model, const Layer& layer, Json& row) {
@@ -59,7 +59,9 @@ void add_weight(const Model& model, const Layer& layer, Json& row) {
   const bool is_packed = layer.weights.size() == 1 && (starts_with(op, "quantized::conv") ||
                                                        starts_with(op, "quantized::linear"));
   if (!is_packed) return;
-  const at::Tensor weight = unpacked_weight(op, model.attribute(layer.weights[0]));
+  const c10::IValue packed = model.attribute(layer.weights[0]);
+  if (!packed.isObject()) return;  // packed in the graph, each time it runs
+  const at::Tensor weight = unpacked_weight(op, packed);
   if (!weight.is_quantized() || weight.numel() == 0) return;
   const at::Tensor scales = weight.qscheme() == at::kPerTensorAffine
                                 ? at::full({1}, weight.q_scale())

@@ -1,6 +1,6 @@
 // What static INT8 can do about accuracy beyond choosing ranges: tools that change the float
 // network before it is calibrated, and tools that change rounded weights and biases after it.
-// Each is judged by the INT8 network's outputs on calibration samples held out from fitting, and
+// Each is judged by the INT8 network's outputs on calibration samples that no tool is fitted to, and
 // taken back if they are no nearer to the float network's: no tool makes that worse.
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -69,6 +70,8 @@ class Int8Auto {
         costs, bounds, makers_.make_dynamic != nullptr, [&](const Int8Candidate& candidate) {
           const Int8Network network = make(candidate);
           Int8Worth worth;
+          worth.has_int8 = std::any_of(network.layers.begin(), network.layers.end(),
+                                       [](const Int8Layer& layer) { return layer.is_int8; });
           worth.loss = meter.loss(network.model);
           if (measures_.latency_share) worth.latency_share = measures_.latency_share(network.model);
           if (measures_.size_share) worth.size_share = measures_.size_share(network.model);
@@ -113,10 +116,7 @@ class Int8Auto {
   std::string why_float(const std::string& layer) const {
     const Int8LayerFacts& facts = facts_.of(layer);
     const auto gain = facts.gain_ms();
-    if (gain && *gain <= 0) {
-      return fmt::format("INT8 is slower here: {:.3f} ms, float {:.3f}", *facts.int8_ms,
-                         *facts.float_ms);
-    }
+    if (gain && *gain <= 0) return "INT8 is slower here";
     return fmt::format(
         "kept for accuracy: rounding it alone leaves the network's outputs {:.1f} dB",
         facts.diagnosis->network_sqnr_db.value_or(0));
@@ -127,7 +127,9 @@ class Int8Auto {
     for (std::size_t i = 0; i < choice.trials.size(); ++i)
       result.trials.push_back(row_of(choice.trials[i], choice.best == i));
     if (!choice.best) {
-      result.note = "no INT8 network is within max_accuracy_drop and faster than float";
+      result.note = measures_.latency_share
+                        ? "no INT8 network is within max_accuracy_drop and faster than float"
+                        : "no INT8 network is within max_accuracy_drop and smaller than float";
       return result;
     }
     const Int8Trial& best = choice.trials[*choice.best];

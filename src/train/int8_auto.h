@@ -40,7 +40,7 @@ struct Int8AutoResult {
   std::optional<Int8Network> best;
   Int8Facts facts;
   Json trials;       ///< rows for the report
-  std::string note;  ///< one clause: "8 layers float, found in 6 trials"
+  std::string note;  ///< one clause: "slower layers float, the best of 3 tried"
 };
 
 /// `model`: the float network that the scheme is for; `refusal`: what the recipe leaves float.

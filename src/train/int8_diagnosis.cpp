@@ -4,11 +4,10 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <optional>
 #include <vector>
 
+#include "eval/sqnr.h"
 #include "model/interpreter.h"
 
 namespace edgecompress {
@@ -19,7 +18,6 @@ namespace {
 
 constexpr std::int64_t kLayerSamples = 8;
 constexpr std::int64_t kMostSamples = 32, kFewestSamples = 4, kMostRuns = 1024;
-constexpr double kExactDb = 200;
 
 /// Sums of squares of a signal and of what rounding adds to it.
 struct Noise {
@@ -32,10 +30,7 @@ struct Noise {
     signal += squares(exact);
     noise += squares(exact - rounded);
   }
-  double sqnr_db() const {
-    if (!(noise > 0)) return kExactDb;
-    return std::min(kExactDb, 10 * std::log10(signal / noise));
-  }
+  double sqnr_db() const { return edgecompress::sqnr_db(signal, noise); }
 };
 
 at::Tensor round_to(const at::Tensor& values, const QuantizedRange& range) {
@@ -180,9 +175,9 @@ Int8Diagnosis diagnose_int8(const Model& model, const Int8Scheme& scheme, const 
   Int8Doctor doctor(model, scheme);
   progress.begin("diagnose", batches * (has_network ? layers + 1 : 1));
   for (std::int64_t first = 0; first < samples; first += batch_size) {
-    std::vector<std::int64_t> indices(
-        static_cast<std::size_t>(std::min(batch_size, samples - first)));
-    std::iota(indices.begin(), indices.end(), first);
+    std::vector<std::int64_t> indices;  // evenly spread: sets are often sorted by class
+    for (std::int64_t i = first; i < std::min(first + batch_size, samples); ++i)
+      indices.push_back(i * data.size() / samples);
     const Batch batch = data.read(indices, /*seed=*/0);
     const std::vector<c10::IValue> inputs(batch.inputs.begin(), batch.inputs.end());
     const std::vector<at::Tensor> outputs = doctor.look_at_layers(inputs);

@@ -16,7 +16,7 @@
 namespace edgecompress {
 
 /// Signal-to-quantization-noise ratios: 10 log10(sum x^2 / sum (x - x')^2) in dB, 200 where nothing
-/// is lost.
+/// is lost, -200 where what comes out is not finite.
 struct Int8LayerDiagnosis {
   double weight_sqnr_db = 0;  ///< of the weight alone
   double output_sqnr_db = 0;  ///< of the layer alone, its inputs, weight and outputs rounded

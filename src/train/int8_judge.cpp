@@ -1,8 +1,6 @@
 #include "train/int8_judge.h"
 
-#include <algorithm>
-#include <cmath>
-
+#include "eval/sqnr.h"
 #include "model/int8_rewrite.h"
 #include "train/held_out_calibration.h"
 #include "train/output_error.h"
@@ -15,11 +13,9 @@ Int8Judge::Int8Judge(const DataSets& data, Progress& progress)
       progress_(progress) {}
 
 double Int8Judge::sqnr_db(const Model& model, const Int8Scheme& scheme) const {
-  constexpr double kMostDb = 200;
   Model int8 = model.clone();
   rewrite_static_int8(int8, scheme.on(int8));
-  const double error = output_error(model, int8, samples_, batch_size_, progress_);
-  return error > 0 ? std::min(-10 * std::log10(error), kMostDb) : kMostDb;
+  return edgecompress::sqnr_db(1, output_error(model, int8, samples_, batch_size_, progress_));
 }
 
 }  // namespace edgecompress

@@ -100,7 +100,7 @@ class Int8Search {
   /// Against the float network, which loses nothing and takes its whole time and size.
   bool is_worth_it(const Int8Trial& trial) const {
     const Int8Worth& worth = trial.worth;
-    if (worth.loss > bounds_.max_accuracy_drop) return false;
+    if (!worth.has_int8 || worth.loss > bounds_.max_accuracy_drop) return false;
     if (bounds_.max_size_ratio && worth.size_share < 1) return true;
     return worth.latency_share ? *worth.latency_share < 1 : worth.size_share < 1;
   }

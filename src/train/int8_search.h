@@ -15,6 +15,7 @@ struct Int8Worth {
   double loss = 0;  ///< of accuracy, in the metric's unit; negative: it is better
   std::optional<double> latency_share;  ///< of the float network's, as measured
   double size_share = 1;                ///< of the float network's file
+  bool has_int8 = true;                 ///< false: it is the float network after all
 };
 
 struct Int8Bounds {
@@ -39,7 +40,7 @@ struct Int8LayerCost {
 };
 
 struct Int8Trial {
-  std::string what;  ///< "all layers", "5 slower layers float", "8 layers float", "dynamic"
+  std::string what;  ///< "all layers in INT8", "slower layers float", "dynamic"
   Int8Candidate candidate;
   Int8Worth worth;
   bool meets_bounds = false;
@@ -52,11 +53,10 @@ struct Int8Choice {
 
 /// Tries the network with every layer in INT8, without the layers that INT8 makes slower, dynamic
 /// if `has_dynamic`, and, while the loss is above its bound, with more layers float: those first
-/// whose rounding costs most for the time it saves, their number found by bisection. A trial that
-/// doesn't converge ends with the best network seen: one that meets the bounds before one that
-/// doesn't, one within the loss before one that isn't, then the fastest (the smallest, where
-/// latency is not known; the most accurate, where none is within the loss). A network slower than
-/// the float one is never best unless `max_size_ratio` asks for a smaller file.
+/// whose rounding costs most for the time it saves, their number found by bisection. Best is, of
+/// the networks within the loss, one that meets the other bounds before one that doesn't, then the
+/// fastest (the smallest, where latency is not known). A network slower than the float one is never
+/// best unless `max_size_ratio` asks for a smaller file.
 Int8Choice search_int8(const std::vector<Int8LayerCost>& layers, const Int8Bounds& bounds,
                        bool has_dynamic,
                        const std::function<Int8Worth(const Int8Candidate&)>& measure);

@@ -104,7 +104,7 @@ TEST(Int8Search, GoesByAccuracyAndSizeWhereLatencyIsUnknown) {
   const Int8Choice choice =
       search_int8(layers, {0.01, {}, {}}, false, [](const Int8Candidate& candidate) {
         const double floats = static_cast<double>(candidate.floats.size());
-        return Int8Worth{candidate.floats.count("b") ? 0.0 : 0.1, {}, 0.25 + floats / 4};
+        return Int8Worth{candidate.floats.count("b") ? 0.0 : 0.1, {}, 0.25 + floats / 4, true};
       });
   EXPECT_EQ(best_of(choice).candidate.floats, std::set<std::string>{"b"});
 }
