@@ -33,12 +33,30 @@ const std::vector<std::pair<std::string, std::string>> kColumns = {
     {"network_sqnr_db", "network dB"},
     {"reason", "reason"}};
 
-/// The name that the layer had in the float network: packed weights are attributes of the root.
+/// The name that the layer had in the float network: INT8 weights are attributes of the root.
 std::string key_of(std::string name) {
   std::replace(name.begin(), name.end(), '.', '_');
-  const std::string suffix = "_packed";
-  const auto end = name.rfind(suffix);
-  return end == std::string::npos ? name : name.substr(0, end);
+  for (const char* suffix : {"_packed", "_weight_int8"}) {
+    const auto end = name.rfind(suffix);
+    if (end != std::string::npos) return name.substr(0, end);
+  }
+  return name;
+}
+
+/// What INT8 layers need beside them: results of a function to be looked up, scales of a table.
+bool is_auxiliary(const Model& model, const Layer& layer) {
+  if (layer.weights.size() != 1) return false;
+  const c10::IValue value = model.attribute(layer.weights[0]);
+  const bool is_lookup = value.isTensor() && value.toTensor().scalar_type() == at::kByte &&
+                         value.toTensor().dim() == 1;
+  return is_lookup || ends_with(layer.weights[0], "_weight_scales");
+}
+
+bool has_int8_weights(const Model& model, const Layer& layer) {
+  if (is_int8_op(op_of(layer.node))) return true;
+  if (layer.weights.size() != 1) return false;
+  const c10::IValue value = model.attribute(layer.weights[0]);
+  return value.isTensor() && value.toTensor().scalar_type() == at::kChar;
 }
 
 void add_output_range(const Layer& layer, Json& row) {
@@ -72,7 +90,7 @@ void add_weight(const Model& model, const Layer& layer, Json& row) {
 
 Json row_of(const Model& model, const Layer& layer) {
   Json row = {{"layer", layer.name},
-              {"state", is_int8_op(op_of(layer.node)) ? "int8" : "float"},
+              {"state", has_int8_weights(model, layer) ? "int8" : "float"},
               {"op", op_of(layer.node)}};
   if (is_int8_op(op_of(layer.node))) {
     add_output_range(layer, row);
@@ -130,6 +148,7 @@ Int8Inspection inspect_int8(const Model& model, const torch::jit::Module& stored
   Json rows = Json::array();
   std::size_t int8 = 0;
   for (const Layer& layer : find_layers(model)) {
+    if (is_auxiliary(model, layer)) continue;
     Json row = row_of(model, layer);
     int8 += row["state"] == "int8";
     const auto found = known.find(key_of(layer.name));
@@ -149,8 +168,8 @@ Int8Inspection inspect_int8(const Model& model, const torch::jit::Module& stored
   if (int8 > 0 && !record.is_null()) {
     result.text +=
         "\nclipped: share of outputs beyond the range. dB: signal over rounding noise, of the "
-        "weight "
-        "alone, of\nthe layer alone, of the network's outputs where this layer alone is rounded.\n";
+        "weight alone,\nof the layer alone, of the network's outputs where this layer alone is "
+        "rounded.\n";
   }
   return result;
 }
