@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <set>
 
 #include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
@@ -145,6 +146,35 @@ TEST(QuantizeInt8, NamesEveryLayerAndWhyItStaysFloat) {
   EXPECT_GT(layers.at("fc2").at("scale").get<double>(), 0);
 }
 
+TEST(QuantizeInt8, NamesFloatOpsBetweenInt8Ops) {
+  const Quantized q = quantize_tiny("transformer", Json::object());
+  std::set<std::string> ops;
+  for (const Json& island : q.result.details.at("float_islands"))
+    ops.insert(island.at("op").get<std::string>());
+  EXPECT_TRUE(ops.count("aten::softmax")) << q.result.details.at("float_islands").dump();
+  EXPECT_TRUE(quantize_tiny("cnn", Json::object()).result.details.at("float_islands").empty());
+}
+
+TEST(QuantizeInt8, StoresEmbeddingTablesInInt8) {
+  Module net("__torch__.Net");
+  net.register_parameter("words", normal({9, 6}, 1), false);
+  net.register_parameter("weight", normal({4, 6}, 2), false);
+  net.define(
+      "def forward(self, i):\n"
+      "  x = torch.mean(torch.embedding(self.words, i, -1, False, False), [1])\n"
+      "  return torch.linear(x, self.weight)\n");
+  InputSpec indices{{2, 5}, "int64"};
+  indices.high = 9;
+  for (const char* mode : {"static", "dynamic"}) {
+    Model model = Model::from_module(net, {indices});
+    const PassResult result =
+        quantize(model, {{"mode", mode}}, samples(at::arange(45).reshape({9, 5}).remainder(9)));
+    EXPECT_EQ(result.counts.at("layers_int8"), 2) << result.details.dump();
+    EXPECT_TRUE(model.named_parameters().empty());
+    EXPECT_EQ(result.details.at("layers").at(0).at("state"), "int8");
+  }
+}
+
 TEST(QuantizeInt8, MakesLinearLayersAndRnnsDynamic) {
   FileCheck()
       .check("aten::quantized_lstm")
@@ -251,7 +281,7 @@ TEST(QuantizeInt8, RefusesCalibrationDataThatIsNotFinite) {
 struct RandomLayer {
   std::int64_t rank, groups, stride, padding, dilation;
   at::Tensor weight, bias, input;
-  bool has_relu;
+  bool has_relu, is_transposed;
 
   explicit RandomLayer(std::uint64_t seed) {
     Random random(seed);
@@ -264,7 +294,9 @@ struct RandomLayer {
     padding = random.index(2);
     dilation = 1 + random.index(2);
     has_relu = random.coin();
+    is_transposed = rank > 0 && random.coin(0.3);
     std::vector<std::int64_t> weight_shape = {out, in / groups}, input_shape = {16, in};
+    if (is_transposed) weight_shape = {in, out / groups};
     for (std::int64_t i = 0; i < rank; ++i) {
       weight_shape.push_back(1 + random.index(3));
       input_shape.push_back(7);
@@ -280,7 +312,7 @@ struct RandomLayer {
     const auto all = [&](std::int64_t value) {
       return std::vector<std::int64_t>(static_cast<std::size_t>(rank), value);
     };
-    return at::convolution(x, w, b, all(stride), all(padding), all(dilation), false, all(0),
+    return at::convolution(x, w, b, all(stride), all(padding), all(dilation), is_transposed, all(0),
                            groups);
   }
 
@@ -293,11 +325,18 @@ struct RandomLayer {
       for (std::int64_t i = 1; i < rank; ++i) text += ", " + std::to_string(value);
       return "[" + text + "]";
     };
-    std::string call = (rank == 0 ? "torch.linear" : "torch.conv" + std::to_string(rank) + "d") +
-                       "(x, self.weight, " + (bias.defined() ? "self.bias" : "None");
-    if (rank > 0)
+    const std::string dimensions = std::to_string(rank) + "d";
+    std::string call = rank == 0       ? "torch.linear"
+                       : is_transposed ? "torch.conv_transpose" + dimensions
+                                       : "torch.conv" + dimensions;
+    call += std::string("(x, self.weight, ") + (bias.defined() ? "self.bias" : "None");
+    if (is_transposed) {
+      call += ", " + all(stride) + ", " + all(padding) + ", " + all(0) + ", " +
+              std::to_string(groups) + ", " + all(dilation);
+    } else if (rank > 0) {
       call += ", " + all(stride) + ", " + all(padding) + ", " + all(dilation) + ", " +
               std::to_string(groups);
+    }
     call += ")";
     net.define("def forward(self, x):\n  return " + (has_relu ? "torch.relu(" + call + ")" : call) +
                "\n");
@@ -319,9 +358,10 @@ TEST(QuantizeInt8, KeepsEveryLayerWithinTheBoundOfItsScales) {
     const double input_step =
         choose_range(layer.input.min().item<double>(), layer.input.max().item<double>()).scale;
     const double output_step = result.details.at("layers").at(0).at("scale").get<double>();
-    const QuantizedWeight weight = quantize_weight(layer.weight, {true, kReducedWeightRange});
+    const QuantizedWeight weight =
+        quantize_weight(layer.weight, {!layer.is_transposed, kReducedWeightRange});
     std::vector<std::int64_t> per_channel(static_cast<std::size_t>(layer.weight.dim()), 1);
-    per_channel[0] = layer.weight.size(0);
+    per_channel[0] = weight.scales.numel();
     const at::Tensor weight_error = (weight.scales / 2)
                                         .to(at::kFloat)
                                         .reshape(per_channel)
@@ -333,7 +373,8 @@ TEST(QuantizeInt8, KeepsEveryLayerWithinTheBoundOfItsScales) {
                              output_step * 0.51;
     const at::Tensor error = (model.forward({layer.input})[0] - expected).abs();
     EXPECT_LE((error / bound).max().item<double>(), 1.001)
-        << "seed " << seed << ", rank " << layer.rank;
+        << "seed " << seed << ", rank " << layer.rank
+        << (layer.is_transposed ? ", transposed" : "");
   }
 }
 

@@ -37,6 +37,7 @@ NETWORKS = {
     "resnet18": (lambda: models.resnet18(num_classes=10), (2, 3, 64, 64)),
     "mobilenet_v2": (lambda: models.mobilenet_v2(num_classes=10), (2, 3, 64, 64)),
     "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(num_classes=10), (2, 3, 64, 64)),
+    "efficientnet_b0": (lambda: models.efficientnet_b0(num_classes=10), (2, 3, 64, 64)),
     "densenet121": (lambda: models.densenet121(num_classes=10), (2, 3, 64, 64)),
     "squeezenet1_1": (lambda: models.squeezenet1_1(num_classes=10), (2, 3, 64, 64)),
     "googlenet": (lambda: models.googlenet(num_classes=10, init_weights=False), (2, 3, 64, 64)),
