@@ -79,11 +79,14 @@ TEST(QuantizationAwareTraining, ConvertsToInt8ThatGivesWhatItSimulated) {
 
 TEST(QuantizationAwareTraining, WinsBackWhatFewBitsLose) {
   Bench bench("mlp");
-  const Json training = {{"epochs", 30}, {"optimizer", {{"lr", 0.05}}}};
-  fine_tune(bench.model, fine_tuning_options().parse(training, ""), "test", bench.data, 3, {},
+  const Json float_training = {{"epochs", 30}, {"optimizer", {{"lr", 0.05}}}};
+  fine_tune(bench.model, fine_tuning_options().parse(float_training, ""), "test", bench.data, 3, {},
             bench.progress);
   bench.calibrate(/*largest_weight=*/1);
-  const TrainResult result = bench.train(training, /*largest_weight=*/1);
+  const TrainResult result =
+      bench.train({{"epochs", 30}, {"optimizer", {{"name", "adamw"}, {"lr", 0.001}}}},
+                  /*largest_weight=*/1);
+  ASSERT_GT(result.best_epoch, 0);
   EXPECT_GT(result.scores.at(static_cast<std::size_t>(result.best_epoch - 1)),
             *result.score_before + 0.05);
   for (const auto& [name, weight] : bench.scheme.weights)
