@@ -88,7 +88,7 @@ void add_weight(const Model& model, const Layer& layer, Json& row) {
   row["weight_largest"] = weight.int_repr().to(at::kInt).abs().max().item<std::int64_t>();
 }
 
-Json row_of(const Model& model, const Layer& layer) {
+Json int8_row_of(const Model& model, const Layer& layer) {
   Json row = {{"layer", layer.name},
               {"state", has_int8_weights(model, layer) ? "int8" : "float"},
               {"op", op_of(layer.node)}};
@@ -149,7 +149,7 @@ Int8Inspection inspect_int8(const Model& model, const torch::jit::Module& stored
   std::size_t int8 = 0;
   for (const Layer& layer : find_layers(model)) {
     if (is_auxiliary(model, layer)) continue;
-    Json row = row_of(model, layer);
+    Json row = int8_row_of(model, layer);
     int8 += row["state"] == "int8";
     const auto found = known.find(key_of(layer.name));
     if (found != known.end()) {

@@ -39,7 +39,7 @@ struct Statistics {
   }
 };
 
-std::unordered_map<const Node*, Statistics> batch_norms_of(const Model& model) {
+std::unordered_map<const Node*, Statistics> stored_statistics_of(const Model& model) {
   std::unordered_map<const Node*, Statistics> norms;
   std::map<std::string, int> uses;
   for (const Layer& layer : find_layers(model)) {
@@ -70,7 +70,7 @@ BatchNormEstimation estimate_batch_norms(Model& model, std::shared_ptr<const Dat
                                          std::int64_t batch_size, Progress& progress) {
   const at::NoGradGuard no_grad;
   BatchNormEstimation result;
-  auto norms = batch_norms_of(model);
+  auto norms = stored_statistics_of(model);
   if (norms.empty()) return result;
   const Interpreter interpreter(model);
   progress.begin("estimate batch norms", data->size());

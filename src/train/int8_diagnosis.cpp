@@ -17,7 +17,7 @@ using torch::jit::Node;
 namespace {
 
 constexpr std::int64_t kLayerSamples = 8;
-constexpr std::int64_t kMostSamples = 32, kFewestSamples = 4, kMostRuns = 1024;
+constexpr std::int64_t kNetworkSamples = 32, kFewestNetworkSamples = 4, kMostNetworkRuns = 1024;
 
 /// Sums of squares of a signal and of what rounding adds to it.
 struct Noise {
@@ -169,7 +169,8 @@ Int8Diagnosis diagnose_int8(const Model& model, const Int8Scheme& scheme, const 
   const bool has_network = depth == Int8DiagnosisDepth::kNetwork;
   const auto layers = std::max<std::int64_t>(static_cast<std::int64_t>(scheme.weights.size()), 1);
   const std::int64_t wanted =
-      has_network ? std::clamp(kMostRuns / layers, kFewestSamples, kMostSamples) : kLayerSamples;
+      has_network ? std::clamp(kMostNetworkRuns / layers, kFewestNetworkSamples, kNetworkSamples)
+                  : kLayerSamples;
   const std::int64_t samples = std::min(data.size(), wanted);
   const std::int64_t batches = (samples + batch_size - 1) / batch_size;
   Int8Doctor doctor(model, scheme);
