@@ -1,5 +1,5 @@
 # Two libraries: floors 0-1 (util, recipe, report) know nothing of LibTorch, load in milliseconds and
-# serve --help, validate, schema and passes; floors 2-5 hold everything that touches a network.
+# serve --help, validate, schema and passes; floors 2-6 hold everything that touches a network.
 file(GLOB edgecompress_core_sources CONFIGURE_DEPENDS src/util/*.cpp src/recipe/*.cpp src/report/*.cpp)
 edgecompress_unity_groups(${edgecompress_core_sources})
 add_library(edgecompress_core SHARED ${edgecompress_core_sources})
@@ -10,8 +10,10 @@ target_link_libraries(edgecompress_core PRIVATE $<BUILD_INTERFACE:edgecompress_f
                       nlohmann_json::nlohmann_json PkgConfig::nettle ZLIB::ZLIB)
 target_precompile_headers(edgecompress_core PRIVATE <nlohmann/json.hpp> <string> <vector> <fmt/format.h>)
 
-file(GLOB edgecompress_sources CONFIGURE_DEPENDS src/model/*.cpp src/data/*.cpp src/train/*.cpp src/eval/*.cpp
-     src/pipeline/*.cpp)
+foreach(folder canonical model channels int8 data train eval pruning quantization pipeline)
+  file(GLOB sources CONFIGURE_DEPENDS src/${folder}/*.cpp)
+  list(APPEND edgecompress_sources ${sources})
+endforeach()
 # passes.def is the list of passes for C++ and CMake alike: a file in src/passes that it doesn't name
 # is not built.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS src/passes/passes.def)

@@ -3,6 +3,7 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <functional>
 #include <unordered_map>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace edgecompress {
 /// Milliseconds that each node takes in one run; a node in a loop, all its turns. What the run does
 /// not reach is missing.
 using NodeLatency = std::unordered_map<const torch::jit::Node*, double>;
+/// measure_node_latency() with a recipe's spec.
+using NodeLatencyMeter = std::function<std::vector<NodeLatency>(const std::vector<Model*>&)>;
 
 /// Runs the networks in turn on the same example batch, channels-last where they take it, node by
 /// node with nothing fused: medians of `spec.repeats` runs after `spec.warm_up`. Each node's time

@@ -62,6 +62,12 @@ std::vector<at::Tensor> flatten_outputs(const c10::IValue& output) {
   return tensors;
 }
 
+std::vector<at::Tensor> flatten_outputs(const std::vector<c10::IValue>& outputs) {
+  std::vector<at::Tensor> tensors;
+  for (const c10::IValue& output : outputs) append(output, tensors);
+  return tensors;
+}
+
 c10::ScalarType parse_dtype(const std::string& name) {
   const auto found = dtypes().find(name);
   if (found != dtypes().end()) return found->second;

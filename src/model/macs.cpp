@@ -5,9 +5,9 @@
 #include <map>
 #include <unordered_map>
 
+#include "int8/quantized.h"
 #include "model/interpreter.h"
 #include "model/layers.h"
-#include "model/quantized.h"
 #include "util/text.h"
 
 namespace edgecompress {

@@ -9,8 +9,8 @@
 #include <set>
 #include <utility>
 
+#include "canonical/canonical.h"
 #include "edgecompress/error.h"
-#include "model/canonical.h"
 #include "model/clone.h"
 #include "model/torch_error.h"
 

@@ -107,6 +107,8 @@ torch::jit::Module load_as_stored(const std::filesystem::path& path);
 
 /// Outputs of any module, flattened in order (tensors, tuples, lists, dicts sorted as stored).
 std::vector<at::Tensor> flatten_outputs(const c10::IValue& output);
+/// Of all that a graph returns.
+std::vector<at::Tensor> flatten_outputs(const std::vector<c10::IValue>& outputs);
 c10::ScalarType parse_dtype(const std::string& name);  ///< Throws Error(kRecipe).
 std::string dtype_name(c10::ScalarType dtype);         ///< As recipes spell it ("float32").
 std::vector<at::Tensor> make_example_inputs(const std::vector<InputSpec>& inputs,

@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "edgecompress/error.h"
-#include "model/int8_engine.h"
+#include "int8/int8_engine.h"
 #include "model/torch_compat.h"
 #include "util/cpu.h"
 #include "util/text.h"

@@ -46,7 +46,7 @@ struct PassContext {
   std::function<double(const Model&)> size_share;
   /// Milliseconds of each node of some networks, run in turn as evaluation.latency says, each node
   /// by itself. Empty where the inputs are not known.
-  std::function<std::vector<NodeLatency>(const std::vector<Model*>&)> node_latency;
+  NodeLatencyMeter node_latency;
 };
 
 class Pass {

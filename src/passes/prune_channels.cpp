@@ -22,13 +22,13 @@
 
 #include "edgecompress/error.h"
 #include "passes/pass.h"
-#include "train/block_removal.h"
-#include "train/channel_pruning.h"
-#include "train/channel_repair.h"
-#include "train/channel_report.h"
+#include "pruning/block_removal.h"
+#include "pruning/channel_pruning.h"
+#include "pruning/channel_repair.h"
+#include "pruning/channel_report.h"
+#include "pruning/kept_positions.h"
+#include "pruning/sparsity_training.h"
 #include "train/fine_tuning.h"
-#include "train/kept_positions.h"
-#include "train/sparsity_training.h"
 #include "util/random.h"
 
 namespace edgecompress {

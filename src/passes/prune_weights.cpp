@@ -27,9 +27,9 @@
 
 #include "edgecompress/error.h"
 #include "passes/pass.h"
+#include "pruning/sparsity_allocation.h"
+#include "pruning/weight_pruning.h"
 #include "train/fine_tuning.h"
-#include "train/sparsity_allocation.h"
-#include "train/weight_pruning.h"
 #include "util/random.h"
 
 namespace edgecompress {
@@ -66,12 +66,16 @@ Options<PruneWeightsOptions> prune_weights_options() {
         "row (of a convolution: along the input channels of one kernel position, as 2:4 kernels "
         "read them); blocks go whole")
       .one_of({"unstructured", "n:m", "block"});
-  o.add("n", &T::n, "n:m: weights that stay of each m").at_least(1).at_most(64);
-  o.add("m", &T::m, "n:m: weights in a group").at_least(1).at_most(64);
-  o.add("block", &T::block,
-        "block: [rows, columns], output channels by input channels of one kernel position")
+  o.add("n", &T::n, "weights that stay of each m")
       .at_least(1)
-      .at_most(4096);
+      .at_most(64)
+      .only_with("pattern", {"n:m"});
+  o.add("m", &T::m, "weights in a group").at_least(1).at_most(64).only_with("pattern", {"n:m"});
+  o.add("block", &T::block,
+        "[rows, columns], output channels by input channels of one kernel position")
+      .at_least(1)
+      .at_most(4096)
+      .only_with("pattern", {"block"});
   o.add("steps", &T::steps, "reach the ratio in so many steps, the first ones larger")
       .at_least(1)
       .at_most(100);

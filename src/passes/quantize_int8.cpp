@@ -9,35 +9,34 @@
 //            calibration data. dynamic: to linear layers, LSTM and GRU. Both: to embedding tables,
 //            which are stored in INT8. Everything else stays float and is named.
 //   Formula  real = scale (q - zero_point). Weights: symmetric, scale = max|w| / 64 (or 127) per
-//   output
-//            channel. Activations: affine over the range that the observer chose, see observer.h.
-//            Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
-//            Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
+//            output channel. Activations: affine over the range that the observer chose, see
+//            observer.h. Jacob et al. 2018, "Quantization and Training of Neural Networks for
+//            Efficient Integer-Arithmetic-Only Inference"; Banner et al. 2019, "Post training 4-bit
 //            quantization of convolutional networks for rapid-deployment".
-//   Training see train/quantization_aware_training.h; the portable form: model/int8_portable.h.
+//   Training see quantization/quantization_aware_training.h; the portable form:
+//            int8/int8_portable.h.
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "edgecompress/error.h"
+#include "int8/int8_dynamic.h"
+#include "int8/int8_embedding.h"
+#include "int8/int8_engine.h"
+#include "int8/int8_islands.h"
+#include "int8/int8_portable.h"
+#include "int8/int8_record.h"
+#include "int8/int8_rewrite.h"
 #include "model/batch_norm_folding.h"
-#include "model/int8_dynamic.h"
-#include "model/int8_embedding.h"
-#include "model/int8_engine.h"
-#include "model/int8_islands.h"
-#include "model/int8_portable.h"
-#include "model/int8_record.h"
-#include "model/int8_rewrite.h"
 #include "model/layers.h"
 #include "passes/pass.h"
-#include "train/accuracy_tools.h"
+#include "quantization/accuracy_tools.h"
+#include "quantization/calibration.h"
+#include "quantization/int8_auto.h"
+#include "quantization/int8_layer_facts.h"
+#include "quantization/int8_weight_options.h"
+#include "quantization/quantization_aware_training.h"
+#include "quantization/weight_only_quantization.h"
 #include "train/batch_norm_estimation.h"
-#include "train/calibration.h"
-#include "train/int8_auto.h"
-#include "train/int8_diagnosis.h"
-#include "train/int8_layer_facts.h"
-#include "train/quantization_aware_training.h"
-#include "train/weight_only_quantization.h"
 #include "util/cpu.h"
 #include "util/random.h"
 
@@ -48,15 +47,9 @@ using torch::jit::Value;
 
 struct QuantizeInt8Options {
   std::string mode = "static";
-  std::string observer = "histogram";
-  double averaging_constant = ObserverOptions{}.averaging_constant;
-  double percentile = ObserverOptions{}.percentile;
-  std::string activation_scheme = "affine";
-  std::string weight_observer = "minmax";
-  bool per_channel = true;
+  CalibrationOptions calibration;
+  Int8WeightOptions weights;
   bool dynamic_rnn = true;
-  std::string engine = "auto";
-  std::optional<bool> reduce_range;
   bool diagnose = false;
   AccuracyToolOptions accuracy;
   std::optional<QuantizationAwareTrainingOptions> training;
@@ -65,25 +58,6 @@ struct QuantizeInt8Options {
   bool portable = false;
   std::vector<std::string> include, exclude;
 };
-
-Options<Int8Bounds> bound_options() {
-  using T = Int8Bounds;
-  Options<T> options;
-  options
-      .add("max_accuracy_drop", &T::max_accuracy_drop,
-           "auto: how much of the metric the float network may lose; without labels, which share "
-           "of the calibration samples may change class")
-      .at_least(0);
-  options
-      .add("min_speedup", &T::min_speedup,
-           "auto: how many times faster than the float network it must be")
-      .above(0);
-  options
-      .add("max_size_ratio", &T::max_size_ratio,
-           "auto: which share of the float network's file it may take")
-      .above(0);
-  return options;
-}
 
 Options<QuantizeInt8Options> quantize_int8_options() {
   using T = QuantizeInt8Options;
@@ -96,61 +70,23 @@ Options<QuantizeInt8Options> quantize_int8_options() {
           "gain on this machine and keeps float what loses either, within the bounds; weight_only: "
           "weights of linear layers and embeddings in 8 or 4 bits, for memory, not for speed")
       .one_of({"static", "dynamic", "auto", "weight_only"});
+  options.splice(&T::calibration, calibration_options());
+  options.splice(&T::weights, int8_weight_options());
   options
-      .add(
-          "observer", &T::observer,
-          "how static ranges are chosen. minmax: all that was seen; moving_average: the average of "
-          "the batches' ends; percentile: all but the farthest values; entropy: what keeps most of "
-          "the distribution (least KL divergence); histogram: what loses least (least squared "
-          "error)")
-      .one_of({"minmax", "moving_average", "percentile", "entropy", "histogram"});
+      .add("dynamic_rnn", &T::dynamic_rnn,
+           "LSTM and GRU become dynamic INT8 instead of staying float")
+      .only_with("mode", {"static", "auto"});
   options
-      .add("averaging_constant", &T::averaging_constant,
-           "of moving_average: the weight of a new batch; the first ones weigh as much as each "
-           "other")
-      .above(0)
-      .at_most(1);
-  options
-      .add("percentile", &T::percentile,
-           "of percentile: how many in a hundred values the range holds; half of the rest lie "
-           "beyond each end")
-      .above(0)
-      .at_most(100);
-  options
-      .add("activation_scheme", &T::activation_scheme,
-           "affine: zero points that fit the range; symmetric: 128, or 0 for values that are never "
-           "negative")
-      .one_of({"affine", "symmetric"});
-  options
-      .add(
-          "weight_observer", &T::weight_observer,
-          "what a weight's scale covers. minmax: the largest weight; mse: what loses least, larger "
-          "weights are clipped (least squared error)")
-      .one_of({"minmax", "mse"});
-  options.add("per_channel", &T::per_channel,
-              "one weight scale for each output channel instead of one a layer");
-  options.add("dynamic_rnn", &T::dynamic_rnn,
-              "in static mode, LSTM and GRU become dynamic INT8 instead of staying float");
-  options
-      .add("engine", &T::engine,
-           "whose INT8 kernels the run packs weights for and measures with; auto: onednn, x86 or "
-           "fbgemm on x86 CPUs, qnnpack on others. Files run on every engine: whoever loads one "
-           "packs its weights anew")
-      .one_of({"auto", "onednn", "qnnpack", "fbgemm", "x86"});
-  options.add(
-      "reduce_range", &T::reduce_range,
-      "weights in 7 bits, or in all 8, with which every engine but qnnpack overflows on x86 "
-      "CPUs without VNNI. Not given: 8 if engine is qnnpack, else 7, as files may run "
-      "elsewhere");
-  options.add("diagnose", &T::diagnose,
-              "static mode: measures what each layer costs the network's outputs, and its latency "
-              "float and INT8, for the report; auto always does");
+      .add("diagnose", &T::diagnose,
+           "measures what each layer costs the network's outputs, and its latency float and INT8, "
+           "for the report; auto always does")
+      .only_with("mode", {"static"});
   options.splice(&T::accuracy, accuracy_tool_options());
-  options.add(
-      "training", &T::training, quantization_aware_training_options(),
-      "static and auto mode: train through simulated INT8 before the weights are rounded for "
-      "good");
-  options.splice(&T::bounds, bound_options());
+  options
+      .add("training", &T::training, quantization_aware_training_options(),
+           "train through simulated INT8 before the weights are rounded for good")
+      .only_with("mode", {"static", "auto"});
+  options.splice(&T::bounds, int8_bound_options());
   options.splice(&T::weight_only, weight_only_options());
   options.add("portable", &T::portable,
               "a file of plain ops that runs without an INT8 engine: as small, its outputs within "
@@ -166,8 +102,9 @@ class QuantizeInt8 : public Pass {
   explicit QuantizeInt8(const QuantizeInt8Options& options)
       : options_(options),
         filter_(options.include, options.exclude),
-        bits_(choose_weight_bits(options.reduce_range, options.engine, has_int8_dot_products())) {
-    const Int8EngineGuard is_there(options.engine);
+        bits_(choose_weight_bits(options.weights.reduce_range, options.weights.engine,
+                                 has_int8_dot_products())) {
+    const Int8EngineGuard is_there(options.weights.engine);
     if (options_.weight_only.bits != 4 && options_.weight_only.bits != 8) {
       throw Error(ExitCode::kRecipe, "quantize_int8: bits: found " +
                                          std::to_string(options_.weight_only.bits) +
@@ -177,21 +114,11 @@ class QuantizeInt8 : public Pass {
       throw Error(ExitCode::kRecipe, "quantize_int8: rounding: adaround is of mode static alone",
                   "mode weight_only knows nearest and gptq");
     }
-    if (options.mode != "auto" && (options.bounds.min_speedup || options.bounds.max_size_ratio)) {
-      throw Error(ExitCode::kRecipe,
-                  "quantize_int8: min_speedup and max_size_ratio are bounds of mode auto",
-                  "choose \"mode\": \"auto\", or give the bounds to the step's `gate`");
-    }
-    if (!options.training) return;
-    check_training(*options.training, "quantize_int8");
-    if (options.mode == "dynamic") {
-      throw Error(ExitCode::kRecipe, "quantize_int8: training does nothing in mode dynamic",
-                  "leave training out: before dynamic INT8, finetune trains as well");
-    }
+    if (options.training) check_training(*options.training, "quantize_int8");
   }
 
   PassResult run(Model& model, PassContext& context) override {
-    const Int8EngineGuard engine(options_.engine);
+    const Int8EngineGuard engine(options_.weights.engine);
     PassResult result;
     result.details["engine"] = int8_engine();
     result.details["weights"] =
@@ -280,7 +207,7 @@ class QuantizeInt8 : public Pass {
   Int8Scheme make_scheme(Model& model, const DataSets& data, Progress& progress) const {
     const LayerRefusal refusal = refuse_excluded();
     const Int8Plan wish = plan_static_int8(model, refusal, [](const Value*) { return true; });
-    Calibration calibration(model, wish, observer_options());
+    Calibration calibration(model, wish, make_observer_options(options_.calibration));
     calibration.run(data.calibration, data.calibration_batch, progress);
     Int8Scheme scheme;
     scheme.plan = plan_static_int8(
@@ -295,28 +222,7 @@ class QuantizeInt8 : public Pass {
     return {has_linear, weight_scheme(), options_.portable};
   }
 
-  ObserverOptions observer_options() const {
-    static const std::map<std::string, ObserverKind> kinds = {
-        {"minmax", ObserverKind::kMinMax},
-        {"moving_average", ObserverKind::kMovingAverage},
-        {"percentile", ObserverKind::kPercentile},
-        {"entropy", ObserverKind::kEntropy},
-        {"histogram", ObserverKind::kHistogram}};
-    ObserverOptions observer;
-    observer.kind = kinds.at(options_.observer);
-    observer.averaging_constant = options_.averaging_constant;
-    observer.percentile = options_.percentile;
-    observer.is_symmetric = options_.activation_scheme == "symmetric";
-    return observer;
-  }
-
-  WeightScheme weight_scheme() const {
-    WeightScheme scheme;
-    scheme.per_channel = options_.per_channel;
-    scheme.largest = bits_.largest;
-    scheme.clips = options_.weight_observer == "mse";
-    return scheme;
-  }
+  WeightScheme weight_scheme() const { return make_weight_scheme(options_.weights, bits_); }
 
   /// What another rewrite made INT8 was named float before.
   static void take_over(std::vector<Int8Layer>& layers, const std::vector<Int8Layer>& others) {
@@ -332,16 +238,11 @@ class QuantizeInt8 : public Pass {
   void rewrite_all(Model& model, const Int8Scheme& scheme, const PassContext& context,
                    PassResult& result) const {
     Int8Facts facts(model);
-    const DataSets& data = *context.data;
-    facts.add(scheme, diagnose_int8(model, scheme, *data.calibration, data.calibration_batch,
-                                    options_.diagnose ? Int8DiagnosisDepth::kNetwork
-                                                      : Int8DiagnosisDepth::kLayers,
-                                    context.progress));
-    if (options_.diagnose && context.node_latency) {
-      Int8Network all = make_static(model, scheme);
-      const auto latency = context.node_latency({&model, &all.model});
-      facts.add(scheme, latency.at(0), all.layers, latency.at(1));
-    }
+    const auto depth =
+        options_.diagnose ? Int8DiagnosisDepth::kNetwork : Int8DiagnosisDepth::kLayers;
+    facts.diagnose(model, scheme, *context.data, depth, context.progress);
+    if (options_.diagnose && context.node_latency)
+      facts.time(model, scheme, make_static(model, scheme), context.node_latency);
     Json islands = Json::array();
     for (const FloatIslandOp& island : find_float_islands(model, scheme.plan))
       islands.push_back({{"op", island.op}, {"after", island.after}});

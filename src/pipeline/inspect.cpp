@@ -7,13 +7,13 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "channels/channel_groups.h"
+#include "channels/channel_selection.h"
 #include "edgecompress/error.h"
 #include "eval/size.h"
-#include "model/channel_groups.h"
-#include "model/channel_selection.h"
+#include "int8/quantized.h"
 #include "model/layers.h"
 #include "model/model.h"
-#include "model/quantized.h"
 #include "pipeline/commands.h"
 #include "pipeline/input_text.h"
 #include "pipeline/inspect_int8.h"
@@ -75,8 +75,7 @@ std::vector<Row> list_rows(Model& model) {
   }
   for (const Layer& layer : found) layers.emplace(layer.node, row_of(model, layer));
   const c10::InferenceMode inference;
-  for (const NodeMacs& node :
-       count_macs(model, model.example_inputs(model.inputs()[0].shape.at(0)))) {
+  for (const NodeMacs& node : count_macs(model, model.example_inputs(0))) {
     const auto layer = layers.find(node.node);
     if (layer == layers.end() && node.macs == 0) continue;
     Row row =

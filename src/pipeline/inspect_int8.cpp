@@ -7,9 +7,9 @@
 #include <map>
 #include <vector>
 
-#include "model/int8_record.h"
+#include "int8/int8_record.h"
+#include "int8/quantized.h"
 #include "model/layers.h"
-#include "model/quantized.h"
 #include "util/table.h"
 #include "util/text.h"
 

@@ -7,7 +7,7 @@
 
 #include "edgecompress/error.h"
 #include "eval/evaluate.h"
-#include "model/int8_engine.h"
+#include "int8/int8_engine.h"
 #include "model/runtime.h"
 #include "passes/registry.h"
 #include "util/hash.h"

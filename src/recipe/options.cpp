@@ -102,6 +102,29 @@ Json resolve_scalar(const Option& option, OptionType type, const Json& given,
               nearest.empty() ? "" : fmt::format("did you mean \"{}\"?", nearest));
 }
 
+/// "\"mode\": \"static\" or \"auto\"", "training".
+std::string companion_text(const Option::Companion& companion) {
+  if (companion.values.empty()) return companion.option;
+  return fmt::format("\"{}\": \"{}\"", companion.option, join(companion.values, "\" or \""));
+}
+
+/// Throws for a value beside which another option leaves `option` nothing to do.
+void check_companions(const Option& option, const Json& resolved, const std::string& pointer) {
+  for (const Option::Companion& companion : option.companions) {
+    const Json& other = resolved.at(companion.option);
+    const auto& values = companion.values;
+    const bool is_there = values.empty()
+                              ? !other.is_null()
+                              : std::any_of(values.begin(), values.end(),
+                                            [&](const auto& value) { return other == value; });
+    if (is_there) continue;
+    throw Error(ExitCode::kRecipe,
+                fmt::format("{}: does nothing here, found {} = {}",
+                            child_pointer(pointer, option.name), companion.option, describe(other)),
+                fmt::format("leave it out, or use it with {}", companion_text(companion)));
+  }
+}
+
 std::string number_text(double value) { return fmt::format("{:g}", value); }
 
 /// " in [0, 1)", " of at least 1", ...
@@ -189,6 +212,11 @@ Option& Option::fields(OptionTable nested) {
   return *this;
 }
 
+Option& Option::only_with(std::string other, std::vector<std::string> values) {
+  companions.push_back({std::move(other), std::move(values)});
+  return *this;
+}
+
 Json Option::resolve(const Json& given, const std::string& pointer) const {
   if (type == OptionType::kAny) return given;
   if (!is_required && given.is_null() && default_value.is_null()) return given;
@@ -224,12 +252,21 @@ std::string Option::type_text() const {
   return text + range_text(*this);
 }
 
+std::string Option::help_text() const {
+  std::string text = help;
+  for (const Companion& companion : companions) {
+    const bool is_first = &companion == &companions.front();
+    text += (is_first ? " (only with " : " and ") + companion_text(companion);
+  }
+  return companions.empty() ? text : text + ")";
+}
+
 Json Option::schema() const {
   const TypeName& names = type_name(type);
   const bool may_be_null = !is_required && default_value.is_null();
   Json schema = Json::object();
   if (table && type == OptionType::kObject) schema = table->schema();
-  schema["description"] = help;
+  schema["description"] = help_text();
   if (names.json_type != nullptr) {
     schema["type"] = may_be_null ? Json{names.json_type, "null"} : Json(names.json_type);
   }
@@ -300,6 +337,12 @@ Json OptionTable::resolve(const Json& given, const std::string& pointer,
         is_nested ? option.table->resolve(option.default_value, child_pointer(pointer, option.name))
                   : option.default_value;
   }
+  for (const Option& option : options_) {
+    const bool is_nested = option.table && option.default_value.is_object();
+    const Json unchanged =
+        is_nested ? option.table->resolve(option.default_value, pointer) : option.default_value;
+    if (resolved[option.name] != unchanged) check_companions(option, resolved, pointer);
+  }
   return resolved;
 }
 
@@ -329,6 +372,8 @@ Json OptionTable::to_json() const {
     if (option.exclusive_maximum) entry["exclusive_maximum"] = *option.exclusive_maximum;
     if (!option.choices.empty()) entry["choices"] = option.choices;
     if (option.table) entry["fields"] = option.table->to_json();
+    for (const Option::Companion& companion : option.companions)
+      entry["only_with"].push_back({{"option", companion.option}, {"values", companion.values}});
     list.push_back(std::move(entry));
   }
   return list;
@@ -352,6 +397,8 @@ OptionTable OptionTable::from_json(const Json& json) {
     option.exclusive_maximum = bound(entry, "exclusive_maximum");
     if (entry.contains("choices")) option.one_of(entry.at("choices"));
     if (entry.contains("fields")) option.fields(from_json(entry.at("fields")));
+    for (const Json& companion : entry.value("only_with", Json::array()))
+      option.only_with(companion.at("option"), companion.at("values"));
     table.add(std::move(option));
   }
   return table;

@@ -61,12 +61,17 @@ class Option {
   Option& below(double high);  ///< exclusive
   Option& one_of(std::vector<std::string> choices);
   Option& fields(OptionTable table);  ///< of an object, or of each object in a list
+  /// Does something only where the option `other` beside it has one of `values`; without values,
+  /// where it is given at all. Any other value than the default is an error elsewhere.
+  Option& only_with(std::string other, std::vector<std::string> values = {});
 
   /// The value with nested defaults filled in. Throws Error(kRecipe) that names `pointer`.
   Json resolve(const Json& given, const std::string& pointer) const;
   Json schema() const;
   /// "number in [0, 1)", "one of layer, global", ...
   std::string type_text() const;
+  /// What it is for, and beside which other options.
+  std::string help_text() const;
 
   std::string name;
   OptionType type;
@@ -76,6 +81,12 @@ class Option {
   std::optional<double> minimum, maximum, exclusive_minimum, exclusive_maximum;
   std::vector<std::string> choices;
   std::shared_ptr<const OptionTable> table;  ///< of kObject and kObjects; null: any keys
+
+  struct Companion {
+    std::string option;
+    std::vector<std::string> values;
+  };
+  std::vector<Companion> companions;  ///< every one of them is needed
 };
 
 /// A set of options: the keys that one JSON object may have.

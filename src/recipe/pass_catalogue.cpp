@@ -77,7 +77,7 @@ std::string default_text(const Option& option) {
 void add_option_rows(Table& table, const OptionTable& options, const std::string& prefix) {
   for (const Option& option : options.options()) {
     const std::string name = prefix + option.name;
-    table.add_row({"`" + name + "`", option.type_text(), default_text(option), option.help});
+    table.add_row({"`" + name + "`", option.type_text(), default_text(option), option.help_text()});
     if (option.table) add_option_rows(table, *option.table, name + ".");
   }
 }
@@ -92,7 +92,7 @@ void append_options(std::string& text, const OptionTable& options, const std::st
     } else if (!option.default_value.is_null() && !preset.empty()) {
       text += ", by default " + preset;
     }
-    text += "\n" + wrapped(option.help, kWidth, "      ");
+    text += "\n" + wrapped(option.help_text(), kWidth, "      ");
     if (option.table) append_options(text, *option.table, name + ".");
   }
 }

@@ -7,8 +7,8 @@
 #include <filesystem>
 
 #include "edgecompress/error.h"
+#include "int8/quantized.h"
 #include "model/model.h"
-#include "model/quantized.h"
 #include "model/runtime.h"
 #include "support/tiny_models.h"
 

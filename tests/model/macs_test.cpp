@@ -4,9 +4,9 @@
 
 #include <numeric>
 
+#include "int8/quantized.h"
 #include "model/layers.h"
 #include "model/model.h"
-#include "model/quantized.h"
 
 namespace edgecompress {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <functional>
 
+#include "channels/channel_importance.h"
+#include "channels/channel_selection.h"
 #include "edgecompress/error.h"
-#include "model/channel_importance.h"
-#include "model/channel_selection.h"
 #include "model/layers.h"
 #include "passes/training_bench.h"
 #include "support/temporary_folder.h"

@@ -10,9 +10,9 @@
 
 #include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
-#include "model/int8_engine.h"
+#include "int8/int8_engine.h"
+#include "int8/quantized.h"
 #include "model/layers.h"
-#include "model/quantized.h"
 #include "model/runtime.h"
 #include "passes/registry.h"
 #include "support/tiny_models.h"

@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "edgecompress/edgecompress.h"
-#include "model/int8_engine.h"
+#include "int8/int8_engine.h"
 #include "model/model.h"
 #include "model/runtime.h"
 #include "support/workbench.h"

@@ -81,6 +81,28 @@ TEST(Options, CutLongTextOnACharacter) {
   EXPECT_EQ(describe(text), "the string \"" + std::string(58, 'x') + "...\"");
 }
 
+TEST(Options, RefuseWhatAnotherOptionLeavesNothingToDo) {
+  OptionTable table;
+  table.add(Option("mode", OptionType::kString, "a", "")).one_of({"a", "b", "c"});
+  table.add(Option("extra", OptionType::kAny, nullptr, ""));
+  table.add(Option("depth", OptionType::kInteger, 3, "how deep")).only_with("mode", {"b", "c"});
+  table.add(Option("width", OptionType::kInteger, 1, "")).only_with("extra");
+  const OptionTable copy = OptionTable::from_json(table.to_json());
+  EXPECT_EQ(copy.find("depth")->help_text(), R"(how deep (only with "mode": "b" or "c"))");
+  EXPECT_EQ(copy.find("width")->help_text(), " (only with extra)");
+  for (const OptionTable& each : {table, copy}) {
+    const auto resolve = [&](const char* json) { return each.resolve(Json::parse(json), "/p"); };
+    EXPECT_EQ(resolve(R"({"mode": "b", "depth": 4})")["depth"], 4);
+    EXPECT_EQ(resolve(R"({"depth": 3})")["depth"], 3) << "a default is what a resolved recipe says";
+    EXPECT_EQ(resolve(R"({"extra": 0, "width": 2})")["width"], 2);
+    expect_error(
+        ExitCode::kRecipe, "/p/depth: does nothing here, found mode = the string \"a\"",
+        [&] { resolve(R"({"depth": 4})"); }, R"(use it with "mode": "b" or "c")");
+    expect_error(ExitCode::kRecipe, "/p/width: does nothing here, found extra = null",
+                 [&] { resolve(R"({"width": 2})"); });
+  }
+}
+
 TEST(Options, BindToAStruct) {
   struct Pair {
     std::int64_t a = 1;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "model/channel_groups.h"
+#include "channels/channel_groups.h"
 
 namespace edgecompress::testing {
 

@@ -2,10 +2,10 @@
 
 #include <utility>
 
+#include "int8/int8_rewrite.h"
 #include "model/batch_norm_folding.h"
-#include "model/int8_rewrite.h"
 #include "model/runtime.h"
-#include "train/calibration.h"
+#include "quantization/calibration.h"
 
 namespace edgecompress::testing {
 

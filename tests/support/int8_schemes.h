@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "data/dataset.h"
-#include "model/int8_scheme.h"
+#include "int8/int8_scheme.h"
 #include "model/model.h"
 
 namespace edgecompress::testing {
