@@ -20,6 +20,8 @@ struct Batch {
   std::vector<at::Tensor> inputs;  ///< each [n, ...]
   at::Tensor target;  ///< [n] int64 class ids, or [n, ...] float; undefined without labels
   std::int64_t size = 0;
+  /// Which samples of the set a Loader read them from. Whoever mixes samples leaves this empty.
+  std::vector<std::int64_t> indices;
 };
 
 /// A set of samples. Reading is const and may run in another thread.
@@ -31,6 +33,8 @@ class Dataset {
   /// Samples `indices` (each in [0, size)), stacked. `seed` feeds training-only transforms, so a
   /// batch is the same whoever reads it and whenever. Throws Error(kData) naming file and sample.
   virtual Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const = 0;
+  /// Whether another seed gives other inputs: a training-only transform acts on them.
+  virtual bool is_augmented() const { return false; }
   /// Class names, if the source knows them (folders).
   virtual std::vector<std::string> class_names() const { return {}; }
   /// What the target looks like, without reading the inputs: largest and smallest class id, of

@@ -46,6 +46,7 @@ struct Loader::State {
       std::exception_ptr failure;
       try {
         batch = dataset->read(indices(number), augment_seed);
+        batch.indices = indices(number).vec();
       } catch (...) {
         failure = std::current_exception();
       }

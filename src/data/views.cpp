@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
+#include <algorithm>
+
 #include "edgecompress/error.h"
 
 namespace edgecompress {
@@ -50,6 +52,12 @@ Batch TransformedDataset::read(c10::ArrayRef<std::int64_t> indices, std::uint64_
     throw Error(ExitCode::kData, fmt::format("{}: {}", name_, error.what_without_backtrace()),
                 "check the data set's transforms against the shape and type of its samples");
   }
+}
+
+bool TransformedDataset::is_augmented() const {
+  return base_->is_augmented() ||
+         std::any_of(transforms_.begin(), transforms_.end(),
+                     [](const Transform& transform) { return transform.is_training_only; });
 }
 
 Batch TransformedDataset::read_one_by_one(c10::ArrayRef<std::int64_t> indices,

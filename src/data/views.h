@@ -17,6 +17,7 @@ class SubsetDataset : public Dataset {
   std::int64_t size() const override { return static_cast<std::int64_t>(indices_.size()); }
   bool has_target() const override { return base_->has_target(); }
   Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const override;
+  bool is_augmented() const override { return base_->is_augmented(); }
   std::vector<std::string> class_names() const override { return base_->class_names(); }
   std::optional<LabelRange> label_range() const override { return base_->label_range(); }
   std::vector<std::filesystem::path> files() const override { return base_->files(); }
@@ -36,6 +37,7 @@ class TransformedDataset : public Dataset {
   std::int64_t size() const override { return base_->size(); }
   bool has_target() const override { return base_->has_target(); }
   Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const override;
+  bool is_augmented() const override;
   std::vector<std::string> class_names() const override { return base_->class_names(); }
   std::optional<LabelRange> label_range() const override { return base_->label_range(); }
   std::vector<std::filesystem::path> files() const override { return base_->files(); }
@@ -59,6 +61,7 @@ class UnlabelledDataset : public Dataset {
   std::int64_t size() const override { return base_->size(); }
   bool has_target() const override { return false; }
   Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const override;
+  bool is_augmented() const override { return base_->is_augmented(); }
   std::vector<std::filesystem::path> files() const override { return base_->files(); }
 
  private:

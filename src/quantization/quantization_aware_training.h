@@ -25,8 +25,8 @@
 #include "eval/evaluate.h"
 #include "int8/int8_scheme.h"
 #include "model/model.h"
+#include "train/distillation_losses.h"
 #include "train/fine_tuning.h"
-#include "train/losses.h"
 
 namespace edgecompress {
 

@@ -12,20 +12,6 @@
 
 namespace edgecompress {
 
-Options<DistillOptions> distill_options() {
-  Options<DistillOptions> o;
-  o.add("temperature", &DistillOptions::temperature, "T: how much both outputs are softened")
-      .above(0);
-  o.add("alpha", &DistillOptions::alpha,
-        "weight of the teacher against the labels; 1: the teacher alone, no labels needed")
-      .at_least(0)
-      .at_most(1);
-  o.add("soft_loss", &DistillOptions::soft_loss,
-        "how outputs are compared: kl for class scores, mse for any numbers")
-      .one_of({"kl", "mse"});
-  return o;
-}
-
 namespace {
 
 /// The teacher's first output, without gradients.

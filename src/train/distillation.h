@@ -7,12 +7,10 @@
 #include <vector>
 
 #include "model/model.h"
+#include "train/distillation_losses.h"
 #include "train/losses.h"
 
 namespace edgecompress {
-
-/// To be spliced into a pass's options, as `temperature`, `alpha` and `soft_loss`.
-Options<DistillOptions> distill_options();
 
 /// alpha * soft_loss(student, teacher) + (1 - alpha) * label_loss(student), of the first outputs;
 /// with alpha 1 labels are not looked at. `teacher_name` and `pass` are for messages.

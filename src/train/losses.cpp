@@ -70,14 +70,4 @@ LossFunction target_loss(const LossOptions& options) {
   };
 }
 
-at::Tensor soft_loss(const at::Tensor& student, const at::Tensor& teacher,
-                     const DistillOptions& options) {
-  if (options.soft_loss == "mse") return at::mse_loss(student, teacher);
-  const double t = options.temperature;
-  const at::Tensor student_log = at::log_softmax(student / t, 1);
-  const at::Tensor teacher_log = at::log_softmax(teacher / t, 1);
-  const at::Tensor divergence = (teacher_log.exp() * (teacher_log - student_log)).sum(1);
-  return t * t * divergence.mean();
-}
-
 }  // namespace edgecompress

@@ -29,16 +29,4 @@ Options<LossOptions> loss_options();
 /// Calling it throws Error(kPass) without a target, or where the shapes can't be compared.
 LossFunction target_loss(const LossOptions& options);
 
-struct DistillOptions {
-  double temperature = 4.0;
-  double alpha = 0.9;            ///< weight of the teacher's outputs against that of the labels
-  std::string soft_loss = "kl";  ///< kl, mse
-};
-/// Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network":
-///   kl   T^2 * KL(softmax(teacher / T) || softmax(student / T)), classes along dimension 1,
-///        averaged over samples (and positions)
-///   mse  mean squared difference of the outputs as they are
-at::Tensor soft_loss(const at::Tensor& student, const at::Tensor& teacher,
-                     const DistillOptions& options);
-
 }  // namespace edgecompress

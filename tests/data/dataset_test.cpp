@@ -155,7 +155,10 @@ TEST(DataSets, OnlyTrainIsAugmented) {
              plain = read_all(*sets.validation).inputs[0];
   EXPECT_TRUE(at::equal(flipped, plain.flip({3})));
   EXPECT_TRUE(at::equal(read_all(*sets.calibration).inputs[0], plain));
+  EXPECT_TRUE(sets.train->is_augmented());
+  EXPECT_FALSE(sets.calibration->is_augmented());
   recipe.data["train"].augment = false;
+  EXPECT_FALSE(open_data(recipe).train->is_augmented());
   EXPECT_TRUE(at::equal(read_all(*open_data(recipe).train).inputs[0], plain));
 }
 

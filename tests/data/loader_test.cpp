@@ -19,6 +19,7 @@ std::vector<at::Tensor> read_through(Loader&& loader) {
   Batch batch;
   while (loader.next(batch)) {
     EXPECT_TRUE(at::equal(batch.inputs[0], batch.target));
+    EXPECT_TRUE(at::equal(at::tensor(batch.indices), batch.target));
     EXPECT_EQ(batch.size, batch.inputs[0].size(0));
     batches.push_back(batch.inputs[0]);
   }
