@@ -98,6 +98,9 @@ Share SetFamily::open_source(const std::string& name) const {
                               source.options.resolve(spec.options, pointer_to(name, "options"))});
   if (share.source->size() == 0)
     throw Error(ExitCode::kData, fmt::format("data set '{}' ({}) has no samples", name, spec.path));
+  if (!spec.map_labels.empty())
+    share.source = std::make_shared<MappedLabelsDataset>(share.source, spec.map_labels,
+                                                         "data set '" + name + "'");
   share.indices.resize(share.source->size());
   std::iota(share.indices.begin(), share.indices.end(), 0);
   return share;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
 
 namespace edgecompress {
@@ -95,6 +96,34 @@ void TransformedDataset::apply(Batch& batch, std::size_t first, std::size_t last
       throw Error(error.code(), fmt::format("{}: {}", name_, error.what()), error.hint());
     }
   }
+}
+
+MappedLabelsDataset::MappedLabelsDataset(std::shared_ptr<const Dataset> base,
+                                         const std::vector<std::int64_t>& classes, std::string name)
+    : base_(std::move(base)), classes_(at::tensor(classes, at::kLong)), name_(std::move(name)) {
+  if (const auto found = base_->label_range()) check(*found);
+  label_range_ = *label_range_of(classes_);
+}
+
+Batch MappedLabelsDataset::read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const {
+  Batch batch = base_->read(indices, seed);
+  const auto found = label_range_of(batch.target);
+  if (!found)
+    throw Error(ExitCode::kData, name_ + ": map_labels needs class ids, but the target holds none",
+                "leave map_labels out, or name a target of integers");
+  check(*found);
+  batch.target = classes_.index_select(0, batch.target.flatten()).view_as(batch.target);
+  return batch;
+}
+
+void MappedLabelsDataset::check(const LabelRange& found) const {
+  if (found.low >= 0 && found.high < classes_.numel()) return;
+  throw Error(
+      ExitCode::kData,
+      fmt::format("{}: map_labels says what becomes of classes 0 to {}, but labels run from "
+                  "{} to {}",
+                  name_, classes_.numel() - 1, found.low, found.high),
+      "give map_labels one entry for each class id");
 }
 
 UnlabelledDataset::UnlabelledDataset(std::shared_ptr<const Dataset> base)

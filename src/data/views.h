@@ -54,6 +54,27 @@ class TransformedDataset : public Dataset {
   std::string name_;
 };
 
+/// `base` with class `classes[i]` where its class id is i. Throws Error(kData) beginning with
+/// `name` for targets that are no class ids, and for an id beyond the list.
+class MappedLabelsDataset : public Dataset {
+ public:
+  MappedLabelsDataset(std::shared_ptr<const Dataset> base, const std::vector<std::int64_t>& classes,
+                      std::string name);
+  std::int64_t size() const override { return base_->size(); }
+  bool has_target() const override { return true; }
+  Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const override;
+  std::optional<LabelRange> label_range() const override { return label_range_; }
+  std::vector<std::filesystem::path> files() const override { return base_->files(); }
+
+ private:
+  void check(const LabelRange& found) const;
+
+  std::shared_ptr<const Dataset> base_;
+  at::Tensor classes_;  ///< int64
+  LabelRange label_range_;
+  std::string name_;
+};
+
 /// `base` without its target, as calibration sees it.
 class UnlabelledDataset : public Dataset {
  public:

@@ -48,6 +48,32 @@ void check_step_data(const Recipe& recipe, const PassNeeds& needs, const std::st
   }
 }
 
+/// What hangs on the original's outputs can't be had in a run whose step `changer` gives the
+/// network new ones, for the labels of the data.
+void check_before_new_outputs(const Recipe& recipe, const PassCatalogue& catalogue,
+                              std::size_t changer) {
+  const std::string& pass = recipe.passes[changer].pass;
+  const std::string reason = fmt::format("{} at {} makes the outputs those of the labels", pass,
+                                         child_pointer("/passes", changer));
+  const auto refuse_drop = [&](const GateSpec& gate, const std::string& pointer) {
+    if (!gate.max_accuracy_drop) return;
+    fail(fmt::format("{}/max_accuracy_drop: there is no accuracy before to compare with: {}",
+                     pointer, reason),
+         "leave it out; steps behind that one can have it");
+  };
+  refuse_drop(recipe.gates, "/gates");
+  for (std::size_t i = 0; i <= changer; ++i) {
+    const StepSpec& step = recipe.passes[i];
+    const std::string pointer = child_pointer("/passes", i);
+    refuse_drop(step.gate, pointer + "/gate");
+    if (i < changer && catalogue.at(step.pass, pointer).needs_with(step.options).labels) {
+      fail(fmt::format("{}: {} needs labels that fit the network's outputs, but only {}", pointer,
+                       step.pass, reason),
+           fmt::format("move it behind that {}", pass));
+    }
+  }
+}
+
 }  // namespace
 
 void check_model(const ModelSpec& model) {
@@ -82,6 +108,7 @@ void check_dataset(const DatasetSpec& set, const std::string& pointer) {
     const std::pair<const char*, bool> keys_of_sources[] = {{"path", !set.path.empty()},
                                                             {"inputs", !set.inputs.empty()},
                                                             {"target", !set.target.empty()},
+                                                            {"map_labels", !set.map_labels.empty()},
                                                             {"options", !set.options.empty()}};
     for (const auto& [key, is_given] : keys_of_sources) {
       if (is_given) {
@@ -90,6 +117,10 @@ void check_dataset(const DatasetSpec& set, const std::string& pointer) {
       }
     }
     return;
+  }
+  if (!set.map_labels.empty() && !has_labels(set)) {
+    fail(child_pointer(pointer, "map_labels") + ": found no \"target\" whose labels it could map",
+         "name the key or column of the labels in the set's \"target\"");
   }
   if (set.split) {
     fail(child_pointer(pointer, "split") + ": only for a set taken \"from\" another",
@@ -134,6 +165,7 @@ void check_passes(const Recipe& recipe, const PassCatalogue& catalogue) {
                                   : fmt::format("move {} to the end", quantizer));
     }
     check_step_data(recipe, needs, step.pass, pointer);
+    if (needs.new_outputs) check_before_new_outputs(recipe, catalogue, i);
     if (needs.makes_int8 && quantizer.empty()) {
       quantizer = step.pass;
       quantizer_pointer = pointer;

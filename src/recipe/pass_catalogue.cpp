@@ -13,16 +13,14 @@ namespace edgecompress {
 namespace {
 
 Json to_json(const PassNeeds& needs) {
-  return {{"calibration", needs.calibration},
-          {"training", needs.training},
-          {"labels", needs.labels},
-          {"float_model", needs.float_model},
-          {"makes_int8", needs.makes_int8}};
+  return {{"calibration", needs.calibration}, {"training", needs.training},
+          {"labels", needs.labels},           {"float_model", needs.float_model},
+          {"makes_int8", needs.makes_int8},   {"new_outputs", needs.new_outputs}};
 }
 
 PassNeeds needs_from_json(const Json& json) {
-  return {json.at("calibration"), json.at("training"), json.at("labels"), json.at("float_model"),
-          json.at("makes_int8")};
+  return {json.at("calibration"), json.at("training"),   json.at("labels"),
+          json.at("float_model"), json.at("makes_int8"), json.at("new_outputs")};
 }
 
 std::string needs_text(const PassNeeds& needs) {
@@ -41,8 +39,9 @@ bool holds(const PassDescription::When& condition, const Json& resolved_options)
 }
 
 PassNeeds both(const PassNeeds& a, const PassNeeds& b) {
-  return {a.calibration || b.calibration, a.training || b.training, a.labels || b.labels,
-          a.float_model || b.float_model, a.makes_int8 || b.makes_int8};
+  return {a.calibration || b.calibration, a.training || b.training,
+          a.labels || b.labels,           a.float_model || b.float_model,
+          a.makes_int8 || b.makes_int8,   a.new_outputs || b.new_outputs};
 }
 
 /// "mode static", or the option alone where any value will do.
@@ -61,6 +60,7 @@ std::string needs_text(const PassDescription& pass) {
     std::vector<std::string> conditions;
     for (; i < pass.when.size() && needs_text(pass.when[i].needs) == needs; ++i)
       conditions.push_back(condition_text(pass.when[i]));
+    if (needs == needs_text(pass.needs)) continue;
     text += fmt::format("{}with {}: {}", text.empty() ? "" : "; ", join(conditions, ", "),
                         needs.empty() ? "nothing" : needs);
   }

@@ -16,6 +16,9 @@ struct PassNeeds {
   bool labels = false;       ///< the training set must have a target
   bool float_model = false;  ///< can't run after a pass that makes the model INT8
   bool makes_int8 = false;
+  /// Leaves a network whose outputs are other ones than the original's: made for the labels of the
+  /// data, for which the original was not.
+  bool new_outputs = false;
 };
 
 struct PassDescription {

@@ -31,8 +31,10 @@ struct ModelSpec {
 struct DatasetSpec {
   std::string source;  ///< npz, npy, torch, image_folder, csv, synthetic
   std::string path;
-  std::vector<std::string> inputs;    ///< keys (npz, npy, torch) or columns (csv) of the inputs
-  std::string target;                 ///< key or column of the target; empty: no labels
+  std::vector<std::string> inputs;  ///< keys (npz, npy, torch) or columns (csv) of the inputs
+  std::string target;               ///< key or column of the target; empty: no labels
+  /// The class that each class id of the source becomes; empty: as they are.
+  std::vector<std::int64_t> map_labels;
   std::string from;                   ///< name of the set this one is taken from
   std::optional<double> split;        ///< share of `from` that is moved here (seeded), in (0, 1)
   std::optional<std::int64_t> limit;  ///< at most so many samples (the first of a seeded order)

@@ -115,6 +115,10 @@ Options<DatasetSpec> make_dataset_options() {
   options.add("inputs", &DatasetSpec::inputs,
               "keys (npz, npy, torch) or columns (csv) of the inputs, in order");
   options.add("target", &DatasetSpec::target, "key or column of the target; empty: no labels");
+  options
+      .add("map_labels", &DatasetSpec::map_labels,
+           "the class that each class id becomes, in order: [0, 1, 1] makes classes 1 and 2 one")
+      .at_least(0);
   options.add("from", &DatasetSpec::from, "take samples from this other set instead of a source")
       .one_of({"train", "calibration", "validation", "test"});
   options.add("split", &DatasetSpec::split, "share of the other set's samples that is moved here")

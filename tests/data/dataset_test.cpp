@@ -196,6 +196,27 @@ TEST_F(DataSetsTest, NamesWhatIsMissing) {
   expect_error([&] { open_data(recipe_); }, ExitCode::kData, {"z.npy", "No such file"});
 }
 
+TEST_F(DataSetsTest, MapsLabelsForASetAndAllThatIsTakenFromIt) {
+  auto spec = source();
+  spec.map_labels = {0, 0, 1, 1, 1, 1, 1, 1, 0, 0};
+  recipe_.data = {{"train", spec}, {"validation", taken("train", 0.2)}};
+  const DataSets sets = open_data(recipe_);
+  for (const auto& set : {sets.train, sets.validation}) {
+    const Batch all = read_all(*set);
+    const auto id = all.inputs[0].flatten().to(at::kLong).remainder(10);
+    EXPECT_TRUE(at::equal(all.target, id.ge(2).logical_and(id.lt(8)).to(at::kLong)));
+    EXPECT_EQ(set->label_range()->high, 1);
+  }
+}
+
+TEST_F(DataSetsTest, RefusesLabelsThatMapLabelsDoesNotName) {
+  auto spec = source();
+  spec.map_labels = {0, 1, 1};
+  recipe_.data = {{"train", spec}};
+  expect_error([&] { open_data(recipe_); }, ExitCode::kData,
+               {"data set 'train'", "classes 0 to 2", "from 0 to 9"});
+}
+
 TEST_F(DataSetsTest, OneSetOnItsOwn) {
   auto spec = source();
   spec.limit = 5;

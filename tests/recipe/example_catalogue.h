@@ -20,6 +20,7 @@ struct TeachOptions {
   std::int64_t epochs = 1;
   std::string teacher;
   OptimizerOptions optimizer;
+  std::optional<std::int64_t> classes;
 };
 
 struct ShrinkOptions {
@@ -40,22 +41,26 @@ inline PassCatalogue example_catalogue() {
   teach.add("epochs", &TeachOptions::epochs, "rounds").at_least(1);
   teach.add("teacher", &TeachOptions::teacher, "whom to follow").required();
   teach.add("optimizer", &TeachOptions::optimizer, optimizer, "how it learns");
+  teach.add("classes", &TeachOptions::classes, "new ones").at_least(2);
 
   Options<ShrinkOptions> shrink;
   shrink.add("mode", &ShrinkOptions::mode, "how").one_of({"static", "dynamic"});
 
   PassNeeds training, static_int8, dynamic_int8;
   training.training = training.labels = training.float_model = true;
+  PassNeeds new_classes = training;
+  new_classes.new_outputs = true;
   dynamic_int8.float_model = dynamic_int8.makes_int8 = true;
   static_int8 = dynamic_int8;
   static_int8.calibration = true;
-  return PassCatalogue({{"sharpen", "Sets weights to zero", sharpen.table(), {}, {}},
-                        {"teach", "Trains on labels", teach.table(), training, {}},
-                        {"shrink",
-                         "Makes the model INT8",
-                         shrink.table(),
-                         static_int8,
-                         {{"mode", "dynamic", dynamic_int8}}}});
+  return PassCatalogue(
+      {{"sharpen", "Sets weights to zero", sharpen.table(), {}, {}},
+       {"teach", "Trains on labels", teach.table(), training, {{"classes", nullptr, new_classes}}},
+       {"shrink",
+        "Makes the model INT8",
+        shrink.table(),
+        static_int8,
+        {{"mode", "dynamic", dynamic_int8}}}});
 }
 
 }  // namespace edgecompress::testing

@@ -26,7 +26,7 @@ void expect_bad(const char* pass, const char* given, const std::string& message,
 TEST(Options, FillInDefaultsAtEveryLevel) {
   const Json resolved =
       table_of("teach").resolve(Json::parse(R"({"teacher": "t", "optimizer": {"lr": 1}})"), "");
-  EXPECT_EQ(resolved, Json::parse(R"({"epochs": 1, "teacher": "t",
+  EXPECT_EQ(resolved, Json::parse(R"({"epochs": 1, "teacher": "t", "classes": null,
                                       "optimizer": {"name": "sgd", "lr": 1.0}})"));
   EXPECT_TRUE(resolved["optimizer"]["lr"].is_number_float()) << "1 and 1.0 are one recipe";
   EXPECT_TRUE(table_of("sharpen").resolve(Json::object(), "")["threshold"].is_null());

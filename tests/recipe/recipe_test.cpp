@@ -108,6 +108,22 @@ TEST(ParseRecipe, RefusesTrainingAfterQuantizing) {
              "/passes/1: shrink needs a float model", "keep one shrink only");
 }
 
+TEST(ParseRecipe, RefusesWhatNeedsTheOriginalsOutputsBeforeNewOnes) {
+  Json json = good();
+  json["passes"] = {{{"pass", "teach"}, {"teacher", "original"}},
+                    {{"pass", "teach"}, {"teacher", "original"}, {"classes", 2}}};
+  expect_bad(json, "/passes/0: teach needs labels that fit the network's outputs", "behind");
+  std::swap(json["passes"][0], json["passes"][1]);
+  EXPECT_NO_THROW(parse(json));
+  json["passes"][1]["gate"] = {{"max_accuracy_drop", 0.1}};
+  EXPECT_NO_THROW(parse(json));
+  json["passes"][0]["gate"] = {{"max_accuracy_drop", 0.1}};
+  expect_bad(json, "/passes/0/gate/max_accuracy_drop: there is no accuracy before");
+  json["passes"][0].erase("gate");
+  json["gates"] = {{"max_accuracy_drop", 0.1}};
+  expect_bad(json, "/gates/max_accuracy_drop: there is no accuracy before");
+}
+
 TEST(ParseRecipe, RefusesPassesWithoutTheirData) {
   expect_bad(with(R"({"data": null, "passes": [{"pass": "teach", "teacher": "t"}]})"),
              "/passes/0: teach needs training data, but there is no /data/train");
@@ -153,6 +169,12 @@ TEST(ParseRecipe, RefusesSetsThatDoNotFitTogether) {
   expect_bad(with(R"({"data": {"train": {"split": 0.5}}})"), "/data/train/split: only for");
   expect_bad(with(R"({"data": {"train": {"path": ""}}})"), "/data/train/path: missing");
   expect_bad(with(R"({"data": {"validation": {"target": "y"}}})"), "/data/validation/target: only");
+  expect_bad(with(R"({"data": {"validation": {"map_labels": [0, 1]}}})"),
+             "/data/validation/map_labels: only");
+  expect_bad(with(R"({"data": {"train": {"map_labels": [0, -1]}}})"),
+             "/data/train/map_labels/1: found -1");
+  expect_bad(with(R"({"data": {"train": {"target": "", "map_labels": [0, 1]}}})"),
+             "/data/train/map_labels: found no \"target\"");
   expect_bad(with(R"({"data": {"train": {"transforms": ["scale"]}}})"),
              "/data/train/transforms/0: found the string \"scale\", expected an object");
 }
