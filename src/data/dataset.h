@@ -21,7 +21,7 @@ struct Batch {
   at::Tensor target;  ///< [n] int64 class ids, or [n, ...] float; undefined without labels
   std::int64_t size = 0;
   /// Which samples of the set a Loader read them from. Whoever mixes samples leaves this empty.
-  std::vector<std::int64_t> indices;
+  std::vector<std::int64_t> indices = {};
 };
 
 /// A set of samples. Reading is const and may run in another thread.
