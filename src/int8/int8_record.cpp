@@ -24,6 +24,7 @@ Json shortened(const Json& value) {
 }  // namespace
 
 void write_int8_record(Model& model, const Json& layers) {
+  if (model.has_attribute(kInt8RecordAttribute)) return;
   Json columns = Json::array(), rows = Json::array();
   for (const std::string& column : kKept) {
     if (!layers.empty() && layers[0].contains(column)) columns.push_back(column);
@@ -35,7 +36,6 @@ void write_int8_record(Model& model, const Json& layers) {
     rows.push_back(std::move(row));
   }
   const Json record = {{"engine", int8_engine()}, {"columns", columns}, {"rows", rows}};
-  if (model.has_attribute(kInt8RecordAttribute)) return;
   model.add_attribute(kInt8RecordAttribute, c10::StringType::get(), record.dump());
 }
 
@@ -54,7 +54,7 @@ Json read_int8_record(const torch::jit::Module& module) {
     if (!row.is_array() || row.size() != record["columns"].size()) return nullptr;
     Json layer = Json::object();
     for (std::size_t i = 0; i < row.size(); ++i) {
-      if (!record["columns"][i].is_string()) return nullptr;
+      if (!record["columns"][i].is_string() || row[i].is_structured()) return nullptr;
       layer[record["columns"][i].get<std::string>()] = row[i];
     }
     layers.push_back(std::move(layer));

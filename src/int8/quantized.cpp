@@ -82,6 +82,26 @@ void clip_magnitudes(const at::Tensor& rows, const at::Tensor& magnitudes, std::
   }
 }
 
+/// round(weight / scales), a slice at a time: tables of embeddings are large, and this is in double
+/// precision.
+at::Tensor rounded(const at::Tensor& weight, const at::Tensor& scales, std::int64_t largest) {
+  constexpr std::int64_t kSlice = std::int64_t{1} << 20;
+  at::Tensor values = at::empty_like(weight, at::kChar);
+  const std::int64_t row = std::max<std::int64_t>(weight[0].numel(), 1);
+  const std::int64_t step = std::max<std::int64_t>(kSlice / row, 1);
+  for (std::int64_t first = 0; first < weight.size(0); first += step) {
+    const std::int64_t count = std::min(step, weight.size(0) - first);
+    const at::Tensor divisor = scales.size(0) == 1 ? scales : scales.narrow(0, first, count);
+    values.narrow(0, first, count)
+        .copy_(weight.narrow(0, first, count)
+                   .to(at::kDouble)
+                   .div_(divisor)
+                   .round_()
+                   .clamp_(-largest, largest));
+  }
+  return values;
+}
+
 c10::IValue optional_bias(const at::Tensor& bias) {
   return bias.defined() ? c10::IValue(bias.detach().to(at::kFloat)) : c10::IValue();
 }
@@ -91,15 +111,15 @@ c10::IValue optional_bias(const at::Tensor& bias) {
 QuantizedWeight quantize_weight(const at::Tensor& weight, const WeightScheme& scheme,
                                 std::int64_t axis) {
   const at::NoGradGuard no_grad;
-  const at::Tensor wide = weight.detach().to(at::kDouble);
-  if (!at::isfinite(wide).all().item<bool>()) {
+  const at::Tensor given = weight.detach();
+  const std::int64_t channels = scheme.per_channel ? given.size(axis) : 1;
+  const at::Tensor rows = scheme.per_channel ? given.transpose(0, axis).reshape({channels, -1})
+                                             : given.reshape({1, -1});
+  const at::Tensor magnitudes = at::maximum(rows.amax(1), rows.amin(1).neg()).to(at::kDouble);
+  if (!at::isfinite(magnitudes).all().item<bool>()) {
     throw Error(ExitCode::kPass, "a weight holds values that are not finite",
                 "the weights of the model are damaged");
   }
-  const std::int64_t channels = scheme.per_channel ? weight.size(axis) : 1;
-  const at::Tensor rows =
-      scheme.per_channel ? wide.transpose(0, axis).reshape({channels, -1}) : wide.reshape({1, -1});
-  const at::Tensor magnitudes = rows.abs().amax(1);
   if (scheme.clips) clip_magnitudes(rows, magnitudes, scheme.largest);
   // Rounded to float first: that is the precision in which kernels and files keep scales.
   const at::Tensor scales = (magnitudes / scheme.largest).to(at::kFloat).to(at::kDouble);
@@ -107,17 +127,15 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const WeightScheme& sc
   quantized.axis = axis;
   quantized.scales = at::where(scales >= kSmallestScale, scales, at::ones_like(scales));
   quantized.values =
-      (wide / along_axis(quantized.scales, wide.dim(), scheme.per_channel ? axis : 0))
-          .round()
-          .clamp(-scheme.largest, scheme.largest)
-          .to(at::kChar);
+      rounded(given, along_axis(quantized.scales, given.dim(), scheme.per_channel ? axis : 0),
+              scheme.largest);
   return quantized;
 }
 
 at::Tensor dequantize(const QuantizedWeight& weight) {
   const std::int64_t axis = weight.scales.numel() == 1 ? 0 : weight.axis;
-  return (weight.values.to(at::kDouble) * along_axis(weight.scales, weight.values.dim(), axis))
-      .to(at::kFloat);
+  const at::Tensor scales = along_axis(weight.scales, weight.values.dim(), axis).to(at::kFloat);
+  return weight.values.to(at::kFloat).mul_(scales);
 }
 
 QuantizedRange choose_range(double low, double high) {

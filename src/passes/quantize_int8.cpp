@@ -22,7 +22,6 @@
 #include "int8/int8_dynamic.h"
 #include "int8/int8_embedding.h"
 #include "int8/int8_engine.h"
-#include "int8/int8_islands.h"
 #include "int8/int8_portable.h"
 #include "int8/int8_record.h"
 #include "int8/int8_rewrite.h"
@@ -63,12 +62,12 @@ Options<QuantizeInt8Options> quantize_int8_options() {
   using T = QuantizeInt8Options;
   Options<T> options;
   options
-      .add(
-          "mode", &T::mode,
-          "static: activations in INT8 between layers, by calibrated ranges; dynamic: weights "
-          "only in INT8, activations quantized at run time; auto: measures each layer's cost and "
-          "gain on this machine and keeps float what loses either, within the bounds; weight_only: "
-          "weights of linear layers and embeddings in 8 or 4 bits, for memory, not for speed")
+      .add("mode", &T::mode,
+           "static: activations in INT8 between layers, by calibrated ranges; dynamic: weights "
+           "only in INT8, activations quantized at run time; auto: measures each layer's cost and "
+           "gain on this machine and keeps float what loses either, within the bounds (embedding "
+           "tables are INT8 in all that it tries); weight_only: "
+           "weights of linear layers and embeddings in 8 or 4 bits, for memory, not for speed")
       .one_of({"static", "dynamic", "auto", "weight_only"});
   options.splice(&T::calibration, calibration_options());
   options.splice(&T::weights, int8_weight_options());
@@ -95,6 +94,13 @@ Options<QuantizeInt8Options> quantize_int8_options() {
               "only layers whose name matches one of these regular expressions");
   options.add("exclude", &T::exclude, "not layers whose name matches one of these");
   return options;
+}
+
+Json to_json(const std::vector<FloatIslandOp>& islands) {
+  Json rows = Json::array();
+  for (const FloatIslandOp& island : islands)
+    rows.push_back({{"op", island.op}, {"after", island.after}});
+  return rows;
 }
 
 class QuantizeInt8 : public Pass {
@@ -243,10 +249,7 @@ class QuantizeInt8 : public Pass {
     facts.diagnose(model, scheme, *context.data, depth, context.progress);
     if (options_.diagnose && context.node_latency)
       facts.time(model, scheme, make_static(model, scheme), context.node_latency);
-    Json islands = Json::array();
-    for (const FloatIslandOp& island : find_float_islands(model, scheme.plan))
-      islands.push_back({{"op", island.op}, {"after", island.after}});
-    result.details["float_islands"] = std::move(islands);
+    result.details["float_islands"] = to_json(find_float_islands(model, scheme.plan));
     describe(rewrite(model, scheme), facts, result);
   }
 
@@ -259,7 +262,7 @@ class QuantizeInt8 : public Pass {
     };
     if (has_dynamic_layers(model)) {
       makers.make_dynamic = [this](const Model& network) {
-        Int8Network made{network.clone(), {}};
+        Int8Network made{network.clone(), {}, {}};
         made.layers = rewrite_dynamic(made.model);
         return made;
       };
@@ -276,6 +279,7 @@ class QuantizeInt8 : public Pass {
       describe(layers, chosen.facts, result);
     } else {
       model = std::move(chosen.best->model);
+      result.details["float_islands"] = to_json(chosen.best->islands);
       describe(chosen.best->layers, chosen.facts, result);
     }
     result.note += "; auto: " + chosen.note;
@@ -283,7 +287,7 @@ class QuantizeInt8 : public Pass {
   }
 
   Int8Network make_static(const Model& model, const Int8Scheme& scheme) const {
-    Int8Network made{model.clone(), {}};
+    Int8Network made{model.clone(), {}, find_float_islands(model, scheme.plan)};
     made.layers = rewrite(made.model, scheme.on(made.model));
     return made;
   }

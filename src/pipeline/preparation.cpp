@@ -32,10 +32,20 @@ void check_options(const Recipe& recipe) {
 
 /// INT8 layers run on the engine that packs them, so that which a step asks for packs them wherever
 /// they are copied or loaded again, until the run ends.
-void use_engine_of(const Recipe& recipe) {
+std::string engine_of(const Recipe& recipe) {
   std::string engine = "auto";
-  for (const StepSpec& step : recipe.passes) engine = step.options.value("engine", engine);
-  use_int8_engine(engine);
+  for (std::size_t i = 0; i < recipe.passes.size(); ++i) {
+    const auto asked = recipe.passes[i].options.value("engine", "auto");
+    if (asked == "auto" || asked == engine) continue;
+    if (engine != "auto") {
+      throw Error(ExitCode::kRecipe,
+                  fmt::format("/passes/{}/engine: found {}, but a step before it asks for {}", i,
+                              asked, engine),
+                  "a run packs all its INT8 layers for one engine");
+    }
+    engine = asked;
+  }
+  return engine;
 }
 
 /// A typing error in the name of a teacher should not wait until its step.
@@ -106,7 +116,7 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
   const std::int64_t threads = prepare_process(recipe.threads, libraries, &notes);
 
   check_options(recipe);
-  use_engine_of(recipe);
+  auto engine = std::make_shared<Int8EngineGuard>(engine_of(recipe));
   check_teachers(recipe);
   DataSets data = open_data(recipe);
   notes.insert(notes.end(), data.notes.begin(), data.notes.end());
@@ -125,7 +135,13 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
   Model model = Model::load(path, inputs);
   check_data_fits([&](const std::vector<at::Tensor>& batch) { return model.forward(batch); }, data,
                   recipe.evaluation.metric);
-  return {path, threads, std::move(data), std::move(inputs), std::move(model), std::move(notes)};
+  return {path,
+          threads,
+          std::move(data),
+          std::move(inputs),
+          std::move(model),
+          std::move(notes),
+          std::move(engine)};
 }
 
 std::map<std::string, std::string> fingerprints(const Recipe& recipe,

@@ -3,10 +3,12 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "data/dataset.h"
+#include "int8/int8_engine.h"
 #include "model/model.h"
 #include "recipe/recipe.h"
 
@@ -18,7 +20,8 @@ struct Preparation {
   DataSets data;
   std::vector<InputSpec> inputs;  ///< the recipe's; where it gives none, what the data shows
   Model model;
-  std::vector<std::string> notes;  ///< what the report should say of all this
+  std::vector<std::string> notes;           ///< what the report should say of all this
+  std::shared_ptr<Int8EngineGuard> engine;  ///< the recipe's, as long as this lives
 };
 
 /// The state of the process: threads, kernels, custom operators. Returns the number of threads.

@@ -44,6 +44,7 @@ class Calibration {
   void check_finite() const;
 
   Model& model_;
+  std::vector<const torch::jit::Value*> measured_;  // in execution order
   std::unordered_map<const torch::jit::Value*, Observer> observers_;
   std::unordered_map<const torch::jit::Node*, std::vector<std::pair<std::size_t, Observer*>>>
       by_node_;

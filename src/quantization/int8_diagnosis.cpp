@@ -16,7 +16,7 @@ using torch::jit::Node;
 
 namespace {
 
-constexpr std::int64_t kLayerSamples = 8;
+constexpr std::int64_t kLayerSamples = 4;
 constexpr std::int64_t kNetworkSamples = 32, kFewestNetworkSamples = 4, kMostNetworkRuns = 1024;
 
 /// Sums of squares of a signal and of what rounding adds to it.
@@ -24,11 +24,8 @@ struct Noise {
   double signal = 0, noise = 0;
 
   void add(const at::Tensor& exact, const at::Tensor& rounded) {
-    const auto squares = [](const at::Tensor& values) {
-      return values.square().sum(at::kDouble).item<double>();
-    };
-    signal += squares(exact);
-    noise += squares(exact - rounded);
+    signal += exact.square().sum(at::kDouble).item<double>();
+    noise += exact.sub(rounded).square_().sum(at::kDouble).item<double>();
   }
   double sqnr_db() const { return edgecompress::sqnr_db(signal, noise); }
 };
@@ -102,10 +99,11 @@ class Int8Doctor {
     LayerSums& sums = sums_[op.node];
     sums.output.add(exact, rounded);
     const QuantizedRange range = scheme_.ranges.at(op.output());
-    const double steps_below = static_cast<double>(range.zero_point) + 0.5;
-    const double low = -range.scale * steps_below, high = range.scale * (256 - steps_below);
-    sums.clipped += exact.lt(low).logical_or_(exact.gt(high)).sum().item<double>();
-    sums.values += static_cast<double>(exact.numel());
+    const auto [unused, is_inside] = at::fake_quantize_per_tensor_affine_cachemask(
+        exact, range.scale, range.zero_point, 0, kAffineSteps);
+    const auto values = static_cast<double>(exact.numel());
+    sums.clipped += values - is_inside.sum().item<double>();
+    sums.values += values;
   }
 
   void add_network_noise(const Int8Op& op, const std::vector<c10::IValue>& inputs,
@@ -167,7 +165,10 @@ Int8Diagnosis diagnose_int8(const Model& model, const Int8Scheme& scheme, const 
   const std::int64_t wanted =
       has_network ? std::clamp(kMostNetworkRuns / layers, kFewestNetworkSamples, kNetworkSamples)
                   : kLayerSamples;
-  const std::int64_t samples = std::min(data.size(), wanted);
+  // A traced network may take whole batches of its example's size alone.
+  const std::int64_t unit =
+      model.inputs().empty() ? 1 : std::max<std::int64_t>(model.inputs()[0].shape.at(0), 1);
+  const std::int64_t samples = std::min(data.size(), (wanted + unit - 1) / unit * unit);
   const std::int64_t batches = (samples + batch_size - 1) / batch_size;
   Int8Doctor doctor(model, scheme);
   progress.begin("diagnose", batches * (has_network ? layers + 1 : 1));

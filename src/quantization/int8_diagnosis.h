@@ -29,7 +29,7 @@ Int8LayerDiagnosis worse_of(const Int8LayerDiagnosis& a, const Int8LayerDiagnosi
 using Int8Diagnosis = std::unordered_map<const torch::jit::Node*, Int8LayerDiagnosis>;
 
 enum class Int8DiagnosisDepth {
-  kLayers,  ///< all but network_sqnr_db: three forward passes over 8 calibration samples
+  kLayers,  ///< all but network_sqnr_db: three forward passes over 4 calibration samples
   kNetwork  ///< a forward pass for each layer besides, over at most 32, fewer where layers are many
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/node_latency.h"
+#include "int8/int8_islands.h"
 #include "int8/int8_plan.h"
 #include "model/model.h"
 #include "quantization/int8_diagnosis.h"
@@ -19,6 +20,7 @@ namespace edgecompress {
 struct Int8Network {
   Model model;
   std::vector<Int8Layer> layers;
+  std::vector<FloatIslandOp> islands;  ///< of static INT8
 };
 
 /// What was not measured is missing.

@@ -22,7 +22,8 @@ using torch::jit::Value;
 Options<QuantizationAwareTrainingOptions> quantization_aware_training_options() {
   using T = QuantizationAwareTrainingOptions;
   T defaults;
-  defaults.training.train.optimizer.lr = 1e-3;
+  defaults.training.train.optimizer.name = "adamw";
+  defaults.training.train.optimizer.lr = 1e-4;
   Options<T> options(defaults);
   options.splice(&T::training, fine_tuning_options(defaults.training.train));
   options.add("learn_scales", &T::learn_scales,

@@ -22,7 +22,7 @@ std::string escaped_for_markdown(const std::string& cell) {
   std::string text;
   for (const char letter : cell) {
     if (letter == '|') text += '\\';
-    text += letter == '\n' ? ' ' : letter;
+    text += letter;
   }
   return text;
 }
@@ -38,6 +38,12 @@ void Table::add_row(std::vector<std::string> cells) {
   if (cells.size() != rows_.front().size()) {
     throw std::invalid_argument("a row of " + std::to_string(cells.size()) +
                                 " cells in a table of " + std::to_string(rows_.front().size()));
+  }
+  // Names come from files of strangers: nothing in them steers a terminal or ends a line.
+  for (std::string& cell : cells) {
+    std::replace_if(
+        cell.begin(), cell.end(), [](unsigned char byte) { return byte < 0x20 || byte == 0x7F; },
+        ' ');
   }
   rows_.push_back(std::move(cells));
 }

@@ -10,7 +10,8 @@ class Table {
  public:
   enum class Align { kLeft, kRight };
   explicit Table(std::vector<std::string> header, std::vector<Align> align = {});
-  /// Throws std::invalid_argument if the number of cells is not that of the header.
+  /// Control characters become spaces. Throws std::invalid_argument if the number of cells is not
+  /// that of the header.
   void add_row(std::vector<std::string> cells);
   std::string console() const;
   std::string markdown() const;

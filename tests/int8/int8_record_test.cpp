@@ -43,6 +43,7 @@ TEST(Int8Record, IsNothingWhereThereIsNoneOrSomethingElse) {
   for (const char* text : {"", "{", "[]", "{\"engine\": 1, \"columns\": [], \"rows\": []}",
                            "{\"engine\": \"x\", \"columns\": [\"layer\"], \"rows\": [[]]}",
                            "{\"engine\": \"x\", \"columns\": [2], \"rows\": [[1]]}",
+                           "{\"engine\": \"x\", \"columns\": [\"layer\"], \"rows\": [[[[]]]]}",
                            "{\"engine\": \"x\", \"columns\": {}, \"rows\": []}"}) {
     Model other = tiny_model();
     other.add_attribute(kInt8RecordAttribute, c10::StringType::get(), std::string(text));

@@ -203,6 +203,7 @@ TEST(Runner, OptionsThatDoNotFitTogetherAreToldBeforeAnyWork) {
 
 TEST(Runner, MeasuresOnTheEngineThatTheRecipeNames) {
   initialise_runtime();
+  const std::string before = int8_engine();
   for (const std::string& engine : int8_engines()) {
     Workbench bench;
     bench.recipe["passes"] = {{{"pass", "quantize_int8"}, {"engine", engine}}};
@@ -210,7 +211,18 @@ TEST(Runner, MeasuresOnTheEngineThatTheRecipeNames) {
     const json report = bench.read_json("out/report.json");
     EXPECT_EQ(report.at("environment").at("quantized_engine"), engine);
     EXPECT_EQ(report.at("steps").at(0).at("details").at("engine"), engine);
+    EXPECT_EQ(int8_engine(), before);
   }
+}
+
+TEST(Runner, RefusesTwoEnginesInOneRun) {
+  if (int8_engines().size() < 2) GTEST_SKIP() << "this LibTorch has one INT8 engine";
+  Workbench bench;
+  for (const std::string& engine : int8_engines())
+    bench.recipe["passes"].push_back({{"pass", "quantize_int8"}, {"engine", engine}});
+  const Error error = failure_of(bench);
+  EXPECT_EQ(error.code(), ExitCode::kRecipe);
+  EXPECT_THAT(error.what(), HasSubstr("/engine: found"));
 }
 
 TEST(Runner, FailedStepKeepsTheStepsBeforeIt) {

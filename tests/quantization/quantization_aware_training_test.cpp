@@ -128,7 +128,7 @@ TEST(QuantizationAwareTraining, MovesScalesByTheGradientOfLsq) {
   const double input_scale = scheme.ranges.at(input).scale;
   scheme.ranges.at(output) = choose_range(0, 1);
   Progress progress;
-  const Json options = {{"optimizer", {{"lr", 1e-5}, {"weight_decay", 0}}}};
+  const Json options = {{"optimizer", {{"name", "sgd"}, {"lr", 1e-5}, {"weight_decay", 0}}}};
   train_quantized(model, scheme, kReducedWeightRange,
                   quantization_aware_training_options().parse(options, ""), "test", data, 1, {}, {},
                   progress);

@@ -30,6 +30,12 @@ TEST(Table, EscapesPipesInMarkdown) {
             "| long name | 12 |\n");
 }
 
+TEST(Table, LetsNoNameSteerATerminal) {
+  Table table({"layer"});
+  table.add_row({"conv\x1b[2J\n1\x7f"});
+  EXPECT_EQ(table.markdown(), "| layer |\n| --- |\n| conv [2J 1  |\n");
+}
+
 TEST(Table, RefusesRowsOfAnotherWidth) {
   EXPECT_THROW(example().add_row({"one"}), std::invalid_argument);
 }

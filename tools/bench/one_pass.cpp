@@ -2,11 +2,12 @@
 //   one_pass MODEL SHAPE PASS OPTIONS OUTPUT [CALIBRATION.npz]
 //   one_pass net.pt 1x3x224x224 prune_channels '{"ratio": 0.5}' out.pt
 // Calibration data is the archive's array "images", in batches of 32.
-// Prints one JSON object: seconds of loading, of the pass and of saving, peak memory, and what the
-// pass says.
+// Prints one JSON object: seconds of loading, of the pass, its stages and of saving, peak memory,
+// and what the pass says.
 #include <cstdio>
 #include <ctime>
 #include <exception>
+#include <map>
 
 #include "data/dataset.h"
 #include "edgecompress/error.h"
@@ -32,6 +33,29 @@ class Stopwatch {
   std::clock_t last_ = std::clock();
 };
 
+/// Seconds of each stage that the pass tells of.
+class StageClock : public Progress {
+ public:
+  std::map<std::string, double> seconds;
+
+ protected:
+  void show(const std::string& stage, std::int64_t, std::int64_t, double,
+            const std::string&) override {
+    if (stage == stage_) return;
+    hide();
+    watch_.lap_seconds();
+    stage_ = stage;
+  }
+  void hide() override {
+    if (!stage_.empty()) seconds[stage_] += watch_.lap_seconds();
+    stage_.clear();
+  }
+
+ private:
+  std::string stage_;
+  Stopwatch watch_;
+};
+
 InputSpec input_of(const std::string& shape) {
   InputSpec input;
   for (const std::string& size : split(shape, 'x')) input.shape.push_back(std::stoll(size));
@@ -55,13 +79,14 @@ Json run(const std::string& path, const std::string& shape, const std::string& p
   Model model = Model::load(path, {input_of(shape)});
   Json told = {{"load_seconds", watch.lap_seconds()}};
   const PassSpec& spec = find_pass(pass);
-  Progress progress;
+  StageClock progress;
   PassContext context{progress};
   const DataSets data = calibration_of(calibration);
   context.data = &data;
   const PassResult result =
       spec.make(spec.description.options.resolve(Json::parse(options), ""))->run(model, context);
   told["seconds"] = watch.lap_seconds();
+  told["stage_seconds"] = progress.seconds;
   model.save(output);
   told["save_seconds"] = watch.lap_seconds();
   told["peak_mib"] = peak_memory_bytes() >> 20;
