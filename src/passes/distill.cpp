@@ -38,19 +38,16 @@ class Distill : public Pass {
   explicit Distill(const DistillPassOptions& options) : options_(options) {}
 
   PassResult run(Model& model, PassContext& context) override {
-    TrainTask task = make_task("distill", options_.train, *context.data, context.seed);
-    task.score = context.score;
-    for (const auto& [name, parameter] : model.named_parameters()) {
-      if (parameter.is_floating_point()) task.parameters.push_back(name);
-    }
+    TrainTask task = make_task("distill", options_.train, context);
+    task.parameters = floating_parameters(model);
     PassResult result;
     if (task.parameters.empty()) {
       result.note = "the network has no parameters to train";
       return result;
     }
-    task.loss = distillation_loss(context.load_teacher(options_.teacher), options_.teacher, model,
-                                  task.sample(), options_.distill, target_loss(options_.loss),
-                                  "distill");
+    task.loss =
+        distillation_loss(context.load_teacher(options_.teacher), options_.teacher, model,
+                          task.sample(), options_.distill, target_loss(options_.loss), "distill");
     const TrainResult trained = train(model, task, context.progress);
     result.changed = trained.best_epoch > 0;
     result.counts = trained.counts();

@@ -36,12 +36,10 @@ class Finetune : public Pass {
       : options_(options), filter_(options.include, options.exclude) {}
 
   PassResult run(Model& model, PassContext& context) override {
-    TrainTask task = make_task("finetune", options_.train, *context.data, context.seed);
+    TrainTask task = make_task("finetune", options_.train, context);
     task.loss = target_loss(options_.loss);
-    task.score = context.score;
-    for (const auto& [name, parameter] : model.named_parameters()) {
-      if (parameter.is_floating_point() && filter_.accepts(name)) task.parameters.push_back(name);
-    }
+    task.parameters = floating_parameters(
+        model, [this](const std::string& name) { return filter_.accepts(name); });
     PassResult result;
     if (task.parameters.empty()) {
       result.note = "no parameter passes the filters";

@@ -96,13 +96,10 @@ class Lora : public Pass {
     }
     Adapters adapters(model, targets.layers,
                       {options_.rank, options_.alpha, options_.train.keep_zeros}, context.seed);
-    TrainTask task = make_task("lora", options_.train, *context.data, context.seed);
+    TrainTask task = make_task("lora", options_.train, context);
     task.loss = target_loss(options_.loss);
-    task.score = context.score;
-    task.parameters = adapters.parameters();
-    if (options_.train_norms) {
-      task.parameters.insert(task.parameters.end(), targets.norms.begin(), targets.norms.end());
-    }
+    task.parameters = {{adapters.parameters()}};
+    if (options_.train_norms) task.parameters.push_back({targets.norms});
     const TrainResult trained = train(model, task, context.progress);
     result.changed = trained.best_epoch > 0;
     result.counts = trained.counts();

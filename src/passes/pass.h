@@ -8,12 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "eval/evaluate.h"
 #include "eval/node_latency.h"
 #include "model/model.h"
 #include "recipe/pass_catalogue.h"
-#include "util/progress.h"
+#include "train/training_context.h"
 
 namespace edgecompress {
 
@@ -27,17 +25,12 @@ struct PassResult {
 };
 
 /// All that a pass may touch besides the model.
-struct PassContext {
-  explicit PassContext(Progress& shown) : progress(shown) {}
+struct PassContext : TrainingContext {
+  using TrainingContext::TrainingContext;
 
-  Progress& progress;
-  std::uint64_t seed = 0;
-  const DataSets* data = nullptr;
   /// The network a name stands for: "original" is the run's input model, else a path (relative to
   /// the recipe). Throws Error(kModel).
   std::function<Model(const std::string&)> load_teacher;
-  /// The score on the set where choices are made (early stopping); empty without labels.
-  std::function<Score(const Forward&)> score;
   /// Latency of a network as a share of that of the one the step began with: both measured in turn
   /// on this machine, each in its fastest form, as evaluation.latency says. Takes seconds. Empty
   /// where the inputs are not known.

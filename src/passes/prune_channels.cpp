@@ -241,9 +241,7 @@ class PruneChannels : public Pass {
     }
     if (options_.sparsity_training) {
       report.add(train_to_sparsity(model, *options_.sparsity_training, pruner.plan(model, 1),
-                                   "prune_channels", *context.data,
-                                   derive_seed(context.seed, "sparsity training"), context.score,
-                                   context.progress));
+                                   "prune_channels", context.with_seed_for("sparsity training")));
       whole.reset();
       is_damaged = false;
     }
@@ -257,9 +255,8 @@ class PruneChannels : public Pass {
         is_damaged = false;
       }
       if (!options_.fine_tuning || step == options_.steps) continue;
-      report.add(fine_tune(model, *options_.fine_tuning, "prune_channels", *context.data,
-                           derive_seed(context.seed, "step " + std::to_string(step)), context.score,
-                           context.progress));
+      report.add(fine_tune(model, *options_.fine_tuning, "prune_channels",
+                           context.with_seed_for("step " + std::to_string(step))));
       whole.reset();
       kept = {};
     }

@@ -133,10 +133,8 @@ class PruneWeights : public Pass {
     for (std::int64_t step = 1; step <= options_.steps; ++step) {
       prune_to(model, weights, cubic_way(step, options_.steps), context, result);
       if (!options_.fine_tuning || step == options_.steps) continue;
-      const TrainResult trained =
-          fine_tune(model, *options_.fine_tuning, "prune_weights", *context.data,
-                    derive_seed(context.seed, "step " + std::to_string(step)), context.score,
-                    context.progress);
+      const TrainResult trained = fine_tune(model, *options_.fine_tuning, "prune_weights",
+                                            context.with_seed_for("step " + std::to_string(step)));
       result.changed = result.changed || trained.best_epoch > 0;
       result.details["fine_tuning"].push_back(trained.curves());
     }

@@ -72,10 +72,8 @@ Outcome demo_command(const DemoRequest& request, Progress& progress) {
   Model model = Model::from_module(demo_network(classes, derive_seed(request.seed, "demo network")),
                                    {{{1, 3, 32, 32}}});
   std::int64_t parameters = 0;
-  for (const auto& [name, tensor] : model.named_parameters()) {
-    task.parameters.push_back(name);
-    parameters += tensor.numel();
-  }
+  task.parameters = floating_parameters(model);
+  for (const auto& [name, tensor] : model.named_parameters()) parameters += tensor.numel();
   log().info("training on {} images", task.data->size());
   train(model, task, progress);
   const Score score = score_of(model, progress);

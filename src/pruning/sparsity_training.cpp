@@ -57,9 +57,7 @@ Options<SparsityTrainingOptions> sparsity_training_options() {
 
 SparsityTraining train_to_sparsity(Model& model, const SparsityTrainingOptions& options,
                                    const ChannelRemoval& planned, const std::string& pass,
-                                   const DataSets& data, std::uint64_t seed,
-                                   const std::function<Score(const Forward&)>& score,
-                                   Progress& progress) {
+                                   const TrainingContext& context) {
   const UnitPenalty going(model, planned.groups, planned.removed);
   const UnitPenalty all(model, planned.groups, every_unit(planned.groups, planned.is_open));
   const double strength = strength_of(options);
@@ -70,8 +68,7 @@ SparsityTraining train_to_sparsity(Model& model, const SparsityTrainingOptions& 
   };
   SparsityTraining result;
   result.share_before = share_of_smallest(all, planned.removed);
-  result.training =
-      fine_tune(model, options.training, pass, data, seed, score, progress, regularize);
+  result.training = fine_tune(model, options.training, pass, context, regularize);
   result.share_after = share_of_smallest(all, planned.removed);
   return result;
 }

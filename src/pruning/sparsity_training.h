@@ -36,8 +36,6 @@ struct SparsityTraining {
 ///                 "Neural Pruning via Growing Regularization")
 SparsityTraining train_to_sparsity(Model& model, const SparsityTrainingOptions& options,
                                    const ChannelRemoval& planned, const std::string& pass,
-                                   const DataSets& data, std::uint64_t seed,
-                                   const std::function<Score(const Forward&)>& score,
-                                   Progress& progress);
+                                   const TrainingContext& context);
 
 }  // namespace edgecompress

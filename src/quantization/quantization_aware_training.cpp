@@ -189,25 +189,21 @@ void copy_tensors(const Model& from, Model& to) {
 
 TrainResult train_quantized(Model& model, Int8Scheme& scheme, std::int64_t largest_weight,
                             const QuantizationAwareTrainingOptions& options,
-                            const std::string& pass, const DataSets& data, std::uint64_t seed,
-                            const std::function<Model(const std::string&)>& load_teacher,
-                            const std::function<Score(const Forward&)>& score, Progress& progress) {
-  TrainTask task = make_task(pass, options.training.train, data, seed);
-  task.score = score;
+                            const std::string& pass, const TrainingContext& context,
+                            const std::function<Model(const std::string&)>& load_teacher) {
+  TrainTask task = make_task(pass, options.training.train, context);
   const auto sample = task.sample();
   Model simulated = model.clone();
   const Int8Scheme own = scheme.on(simulated);
   TrainableParts parts(simulated, own, largest_weight, options.learn_scales, sample);
   insert_fake_quantization(simulated, own, parts);
-  for (const auto& [name, parameter] : simulated.named_parameters()) {
-    if (parameter.is_floating_point()) task.parameters.push_back(name);
-  }
+  task.parameters = floating_parameters(simulated);
   task.loss = target_loss(options.training.loss);
   if (options.teacher) {
     task.loss = distillation_loss(load_teacher(*options.teacher), *options.teacher, simulated,
                                   sample, options.distill, task.loss, pass);
   }
-  const TrainResult result = train(simulated, task, progress);
+  const TrainResult result = train(simulated, task, context.progress);
   if (result.best_epoch > 0) {
     parts.tell(scheme);
     copy_tensors(simulated, model);

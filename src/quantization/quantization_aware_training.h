@@ -22,7 +22,6 @@
 #include <optional>
 #include <string>
 
-#include "eval/evaluate.h"
 #include "int8/int8_scheme.h"
 #include "model/model.h"
 #include "train/distillation_losses.h"
@@ -45,11 +44,10 @@ void check_training(const QuantizationAwareTrainingOptions& options, const std::
 /// trained. Weights start from the model's own floats, so what the scheme rounded otherwise than to
 /// nearest is lost. `largest_weight`: of the scheme's weights. Where no epoch was better than the
 /// start, neither is changed.
-/// `score` may be empty; `load_teacher` is called where a teacher is named. Throws as train() does.
+/// `load_teacher` is called where a teacher is named. Throws as train() does.
 TrainResult train_quantized(Model& model, Int8Scheme& scheme, std::int64_t largest_weight,
                             const QuantizationAwareTrainingOptions& options,
-                            const std::string& pass, const DataSets& data, std::uint64_t seed,
-                            const std::function<Model(const std::string&)>& load_teacher,
-                            const std::function<Score(const Forward&)>& score, Progress& progress);
+                            const std::string& pass, const TrainingContext& context,
+                            const std::function<Model(const std::string&)>& load_teacher);
 
 }  // namespace edgecompress

@@ -24,17 +24,12 @@ double cubic_way(std::int64_t step, std::int64_t steps) {
 }
 
 TrainResult fine_tune(Model& model, const FineTuningOptions& options, const std::string& pass,
-                      const DataSets& data, std::uint64_t seed,
-                      const std::function<Score(const Forward&)>& score, Progress& progress,
-                      const Regularizer& regularize) {
-  TrainTask task = make_task(pass, options.train, data, seed);
+                      const TrainingContext& context, const Regularizer& regularize) {
+  TrainTask task = make_task(pass, options.train, context);
   task.loss = target_loss(options.loss);
-  task.score = score;
   task.regularize = regularize;
-  for (const auto& [name, parameter] : model.named_parameters()) {
-    if (parameter.is_floating_point()) task.parameters.push_back(name);
-  }
-  return train(model, task, progress);
+  task.parameters = floating_parameters(model);
+  return train(model, task, context.progress);
 }
 
 }  // namespace edgecompress

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 
-#include "eval/evaluate.h"
 #include "model/model.h"
 #include "train/losses.h"
 #include "train/trainer.h"
@@ -29,11 +27,8 @@ void check_steps(const std::string& pass, std::int64_t steps,
 /// compression"
 double cubic_way(std::int64_t step, std::int64_t steps);
 
-/// Trains every parameter for the loss that the data's target asks for. `score` and `regularize`
-/// may be empty.
+/// Trains every parameter for the loss that the data's target asks for. `regularize` may be empty.
 TrainResult fine_tune(Model& model, const FineTuningOptions& options, const std::string& pass,
-                      const DataSets& data, std::uint64_t seed,
-                      const std::function<Score(const Forward&)>& score, Progress& progress,
-                      const Regularizer& regularize = {});
+                      const TrainingContext& context, const Regularizer& regularize = {});
 
 }  // namespace edgecompress

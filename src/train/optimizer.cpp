@@ -6,6 +6,7 @@
 #include <torch/optim/adamw.h>
 #include <torch/optim/sgd.h>
 
+#include <algorithm>
 #include <unordered_set>
 #include <utility>
 
@@ -30,57 +31,71 @@ Options<OptimizerOptions> optimizer_options(const OptimizerOptions& defaults) {
 
 struct Optimizer::Torch {
   std::unique_ptr<torch::optim::Optimizer> optimizer;
+  std::vector<double> lr_factors;  // of the optimiser's groups
 };
 
 namespace {
 
-std::vector<at::Tensor> without_repetition(const std::vector<at::Tensor>& tensors) {
+std::vector<OptimizerGroup> without_repetition(std::vector<OptimizerGroup> groups) {
   std::unordered_set<const void*> seen;
-  std::vector<at::Tensor> unique;
-  for (const at::Tensor& tensor : tensors) {
-    if (seen.insert(tensor.unsafeGetTensorImpl()).second) unique.push_back(tensor);
+  for (OptimizerGroup& group : groups) {
+    auto& tensors = group.parameters;
+    const auto is_seen = [&](const at::Tensor& tensor) {
+      return !seen.insert(tensor.unsafeGetTensorImpl()).second;
+    };
+    tensors.erase(std::remove_if(tensors.begin(), tensors.end(), is_seen), tensors.end());
   }
-  return unique;
+  return groups;
 }
 
+/// Two of the optimiser's groups for each of ours: what decays, and what does not.
 template <class TorchOptimizer, class TorchOptions>
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<at::Tensor>& parameters,
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<OptimizerGroup>& groups,
                                                         const TorchOptions& options) {
-  std::vector<at::Tensor> decayed, undecayed;
-  for (const at::Tensor& parameter : parameters) {
-    (parameter.dim() > 1 ? decayed : undecayed).push_back(parameter);
+  std::vector<torch::optim::OptimizerParamGroup> torch_groups;
+  for (const OptimizerGroup& group : groups) {
+    std::vector<at::Tensor> decayed, undecayed;
+    for (const at::Tensor& parameter : group.parameters) {
+      (parameter.dim() > 1 ? decayed : undecayed).push_back(parameter);
+    }
+    torch_groups.emplace_back(decayed, std::make_unique<TorchOptions>(options));
+    torch_groups.emplace_back(undecayed, std::make_unique<TorchOptions>(options));
   }
-  std::vector<torch::optim::OptimizerParamGroup> groups;
-  groups.emplace_back(decayed, std::make_unique<TorchOptions>(options));
-  groups.emplace_back(undecayed, std::make_unique<TorchOptions>(options));
-  auto optimizer = std::make_unique<TorchOptimizer>(std::move(groups), options);
+  auto optimizer = std::make_unique<TorchOptimizer>(std::move(torch_groups), options);
   // Only now: 2.14's constructor takes a group's 0 for "not given" and puts the common decay there.
-  static_cast<TorchOptions&>(optimizer->param_groups()[1].options()).weight_decay(0);
+  for (std::size_t i = 1; i < optimizer->param_groups().size(); i += 2) {
+    static_cast<TorchOptions&>(optimizer->param_groups()[i].options()).weight_decay(0);
+  }
   return optimizer;
 }
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<at::Tensor>& parameters,
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<OptimizerGroup>& groups,
                                                         const OptimizerOptions& options) {
   const double lr = options.learning_rate();
   if (options.name == "adamw") {
     return make_optimizer<torch::optim::AdamW>(
-        parameters, torch::optim::AdamWOptions(lr).weight_decay(options.weight_decay));
+        groups, torch::optim::AdamWOptions(lr).weight_decay(options.weight_decay));
   }
-  return make_optimizer<torch::optim::SGD>(parameters, torch::optim::SGDOptions(lr)
-                                                           .momentum(options.momentum)
-                                                           .nesterov(options.nesterov)
-                                                           .weight_decay(options.weight_decay));
+  return make_optimizer<torch::optim::SGD>(groups, torch::optim::SGDOptions(lr)
+                                                       .momentum(options.momentum)
+                                                       .nesterov(options.nesterov)
+                                                       .weight_decay(options.weight_decay));
 }
 
 }  // namespace
 
-Optimizer::Optimizer(const std::vector<at::Tensor>& parameters, const OptimizerOptions& options)
-    : parameters_(without_repetition(parameters)), torch_(std::make_unique<Torch>()) {
+Optimizer::Optimizer(const std::vector<OptimizerGroup>& groups, const OptimizerOptions& options)
+    : torch_(std::make_unique<Torch>()) {
   if (options.name == "sgd" && options.nesterov && options.momentum == 0) {
     throw Error(ExitCode::kRecipe, "optimizer: nesterov needs a momentum above 0, found 0",
                 "set a momentum (0.9 is usual) or leave nesterov out");
   }
-  torch_->optimizer = make_optimizer(parameters_, options);
+  const std::vector<OptimizerGroup> unique = without_repetition(groups);
+  for (const OptimizerGroup& group : unique) {
+    parameters_.insert(parameters_.end(), group.parameters.begin(), group.parameters.end());
+    torch_->lr_factors.insert(torch_->lr_factors.end(), 2, group.lr_factor);
+  }
+  torch_->optimizer = make_optimizer(unique, options);
 }
 
 Optimizer::~Optimizer() = default;
@@ -96,7 +111,10 @@ void Optimizer::clip_gradients(double largest_norm) {
 }
 
 void Optimizer::step(double lr) {
-  for (auto& group : torch_->optimizer->param_groups()) group.options().set_lr(lr);
+  auto& groups = torch_->optimizer->param_groups();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    groups[i].options().set_lr(lr * torch_->lr_factors[i]);
+  }
   torch_->optimizer->step();
 }
 

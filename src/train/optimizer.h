@@ -23,14 +23,20 @@ struct OptimizerOptions {
 };
 Options<OptimizerOptions> optimizer_options(const OptimizerOptions& defaults = {});
 
+/// Tensors that train alike.
+struct OptimizerGroup {
+  std::vector<at::Tensor> parameters;
+  double lr_factor = 1;  ///< of the learning rate that step() is given
+};
+
 /// SGD as torch.optim.SGD does it (g += decay * w; v = momentum * v + g; w -= lr * v, or
 /// lr * (g + momentum * v) with nesterov) and AdamW (Loshchilov & Hutter 2019, "Decoupled Weight
 /// Decay Regularization"; betas 0.9 and 0.999, eps 1e-8).
 class Optimizer {
  public:
-  /// A tensor that is given twice (tied weights) is trained once. Throws Error(kRecipe) for
-  /// nesterov without momentum.
-  Optimizer(const std::vector<at::Tensor>& parameters, const OptimizerOptions& options);
+  /// A tensor that is given twice (tied weights) is trained once, as the first one. Throws
+  /// Error(kRecipe) for nesterov without momentum.
+  Optimizer(const std::vector<OptimizerGroup>& groups, const OptimizerOptions& options);
   ~Optimizer();
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;

@@ -37,8 +37,19 @@ Options<TrainOptions> train_options(const TrainOptions& defaults) {
   return o;
 }
 
-TrainTask make_task(const std::string& name, const TrainOptions& options, const DataSets& data,
-                    std::uint64_t seed) {
+std::vector<ParameterGroup> floating_parameters(
+    const Model& model, const std::function<bool(const std::string&)>& accepts) {
+  ParameterGroup group;
+  for (const auto& [name, parameter] : model.named_parameters()) {
+    if (parameter.is_floating_point() && (!accepts || accepts(name))) group.names.push_back(name);
+  }
+  if (group.names.empty()) return {};
+  return {group};
+}
+
+TrainTask make_task(const std::string& name, const TrainOptions& options,
+                    const TrainingContext& context) {
+  const DataSets& data = *context.data;
   if (data.train == nullptr || data.train->size() == 0) {
     throw Error(ExitCode::kData, name + " needs training samples, but there are none",
                 "give the recipe a data.train with at least one sample");
@@ -48,7 +59,9 @@ TrainTask make_task(const std::string& name, const TrainOptions& options, const 
   task.options = options;
   task.data = data.train;
   task.batch_size = data.train_batch;
-  task.seed = seed;
+  task.seed = context.seed;
+  task.score = context.score;
+  task.checkpoint = context.checkpoint;
   return task;
 }
 
@@ -111,17 +124,21 @@ class SeededGenerator {
   at::Tensor state_;
 };
 
-/// Only the chosen parameters get gradients, so those of the others are not even computed.
+/// Only the chosen parameters get gradients, each group from its start, so those of the others are
+/// not even computed.
 class Trainable {
  public:
-  Trainable(Model& model, const std::vector<std::string>& names) : model_(model) {
+  Trainable(Model& model, const std::vector<ParameterGroup>& groups) : model_(model) {
     for (auto& [name, parameter] : model.named_parameters()) {
       flags_.emplace_back(parameter, parameter.requires_grad());
       parameter.set_requires_grad(false);
     }
-    for (const std::string& name : names) {
-      chosen_.push_back(model.tensor(name));
-      chosen_.back().set_requires_grad(true);
+    for (const ParameterGroup& group : groups) {
+      OptimizerGroup tensors;
+      tensors.lr_factor = group.lr_factor;
+      for (const std::string& name : group.names) tensors.parameters.push_back(model.tensor(name));
+      groups_.push_back(tensors);
+      starts_.push_back(group.start);
     }
   }
   ~Trainable() {
@@ -134,12 +151,20 @@ class Trainable {
   Trainable(const Trainable&) = delete;
   Trainable& operator=(const Trainable&) = delete;
 
-  const std::vector<at::Tensor>& parameters() const { return chosen_; }
+  /// To be called before each step: what starts there gets gradients from now on.
+  void reach(std::int64_t step, std::int64_t steps) {
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      const bool has_started = static_cast<double>(step) >= starts_[i] * static_cast<double>(steps);
+      for (at::Tensor& parameter : groups_[i].parameters) parameter.set_requires_grad(has_started);
+    }
+  }
+  const std::vector<OptimizerGroup>& groups() const { return groups_; }
 
  private:
   Model& model_;
   std::vector<std::pair<at::Tensor, bool>> flags_;
-  std::vector<at::Tensor> chosen_;
+  std::vector<OptimizerGroup> groups_;
+  std::vector<double> starts_;
 };
 
 /// What training can move: the chosen parameters and the running statistics.
@@ -170,7 +195,7 @@ class Training {
         layout_(model, task.sample()),
         generator_(derive_seed(task.seed, "dropout")),
         trainable_(model, task.parameters),
-        optimizer_(trainable_.parameters(), task.options.optimizer),
+        optimizer_(trainable_.groups(), task.options.optimizer),
         zeros_(task.options.keep_zeros ? optimizer_.parameters() : std::vector<at::Tensor>{}) {
     if (task.score && task.options.keep_best) best_.emplace(model, optimizer_.parameters());
     for (const at::Tensor& parameter : optimizer_.parameters()) {
@@ -217,6 +242,7 @@ class Training {
     const at::AutoGradMode with_gradients(true);
     const double lr = task_.options.optimizer.learning_rate() *
                       schedule_factor(task_.options.schedule, result_.steps, total_steps_);
+    trainable_.reach(result_.steps, total_steps_);
     batch.inputs = layout_.lay_out(batch.inputs);
     at::Tensor loss = task_.loss(model_.forward(batch.inputs), batch);
     const double value = loss.item<double>();

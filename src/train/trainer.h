@@ -9,14 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "eval/evaluate.h"
 #include "model/model.h"
 #include "recipe/options.h"
 #include "train/losses.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
-#include "util/progress.h"
+#include "train/training_context.h"
 
 namespace edgecompress {
 
@@ -37,9 +35,22 @@ Options<TrainOptions> train_options(const TrainOptions& defaults = {});
 /// steps in all; may add to the gradients of the parameters. Empty: nothing is added.
 using Regularizer = std::function<void(std::int64_t step, std::int64_t steps)>;
 
+/// Parameters that train alike.
+struct ParameterGroup {
+  std::vector<std::string> names;  ///< dotted
+  double lr_factor = 1;            ///< of the training's learning rate
+  /// Share of the training's steps before which the group stays as it is, in [0, 1); until then its
+  /// gradients are not computed either.
+  double start = 0;
+};
+/// Every floating parameter whose name `accepts` lets pass, as one group; no group if there is
+/// none.
+std::vector<ParameterGroup> floating_parameters(
+    const Model& model, const std::function<bool(const std::string&)>& accepts = {});
+
 struct TrainTask {
-  std::string name;                     ///< for messages and progress: "finetune"
-  std::vector<std::string> parameters;  ///< dotted names; every other tensor stays as it is
+  std::string name;                        ///< for messages and progress: "finetune"
+  std::vector<ParameterGroup> parameters;  ///< every tensor that is in none stays as it is
   TrainOptions options;
   LossFunction loss;
   std::shared_ptr<const Dataset> data;
@@ -48,14 +59,15 @@ struct TrainTask {
   Regularizer regularize;
   /// Where choices are made (patience, keep_best); empty: they are not made.
   std::function<Score(const Forward&)> score;
+  Checkpoint checkpoint;
 
   /// Inputs of one or two training samples, for trying things out.
   std::vector<at::Tensor> sample() const;
 };
-/// On the run's training set; loss, parameters and score are left to be filled in.
+/// On the run's training set; loss and parameters are left to be filled in.
 /// Throws Error(kData) without a training set.
-TrainTask make_task(const std::string& name, const TrainOptions& options, const DataSets& data,
-                    std::uint64_t seed);
+TrainTask make_task(const std::string& name, const TrainOptions& options,
+                    const TrainingContext& context);
 
 struct TrainResult {
   std::int64_t parameters = 0;  ///< numbers trained

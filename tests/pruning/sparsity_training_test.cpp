@@ -14,16 +14,19 @@ struct Bench {
   Model model = Model::from_module(tiny.module, tiny.inputs);
   DataSets data;
   Progress progress;
+  TrainingContext context{progress};
   ChannelPruner pruner{{}, &data, 3, {}, progress};
 
   Bench() {
     data.train = testing::make_tiny_data(tiny, 256, 1);
     data.train_batch = 32;
+    context.data = &data;
+    context.seed = 3;
   }
 
   SparsityTraining train(const Json& options) {
     return train_to_sparsity(model, sparsity_training_options().parse(options, ""),
-                             pruner.plan(model, 1), "test", data, 3, {}, progress);
+                             pruner.plan(model, 1), "test", context);
   }
 
   /// How far the outputs move, relative to their spread, when half of the channels go.
@@ -48,7 +51,7 @@ Json with(const Json& more) {
 double loss_by_pruning_after_plain_training() {
   Bench bench;
   FineTuningOptions plain = fine_tuning_options().parse(kTraining, "");
-  fine_tune(bench.model, plain, "test", bench.data, 3, {}, bench.progress);
+  fine_tune(bench.model, plain, "test", bench.context);
   return bench.loss_by_pruning();
 }
 

@@ -29,6 +29,8 @@ struct Bench {
     data.train = testing::make_tiny_data(tiny, 192, 1);
     data.validation = testing::make_tiny_data(tiny, 128, 2);
     data.train_batch = 32;
+    context.data = &data;
+    context.seed = 5;
     calibrate(kReducedWeightRange);
   }
 
@@ -39,15 +41,15 @@ struct Bench {
   }
 
   TrainResult train(const Json& options, std::int64_t largest_weight = kReducedWeightRange) {
-    const auto score = [this](const Forward& forward) {
+    TrainingContext scored = context;
+    scored.score = [this](const Forward& forward) {
       simulated = forward(inputs())[0];
       return evaluate_score(forward, *data.validation, 64, "top1", "validation", progress);
     };
     return train_quantized(
         model, scheme, largest_weight, quantization_aware_training_options().parse(options, ""),
-        "test", data, 5,
-        [this](const std::string&) { return Model::from_module(tiny.module, tiny.inputs); }, score,
-        progress);
+        "test", scored,
+        [this](const std::string&) { return Model::from_module(tiny.module, tiny.inputs); });
   }
   std::vector<at::Tensor> inputs() const { return model.example_inputs(64, 9); }
 
@@ -56,6 +58,7 @@ struct Bench {
   DataSets data;
   Int8Scheme scheme;
   Progress progress;
+  TrainingContext context{progress};
   at::Tensor simulated;  ///< outputs for inputs() when the score was last asked for
 };
 
@@ -80,8 +83,7 @@ TEST(QuantizationAwareTraining, ConvertsToInt8ThatGivesWhatItSimulated) {
 TEST(QuantizationAwareTraining, WinsBackWhatFewBitsLose) {
   Bench bench("mlp");
   const Json float_training = {{"epochs", 30}, {"optimizer", {{"lr", 0.05}}}};
-  fine_tune(bench.model, fine_tuning_options().parse(float_training, ""), "test", bench.data, 3, {},
-            bench.progress);
+  fine_tune(bench.model, fine_tuning_options().parse(float_training, ""), "test", bench.context);
   bench.calibrate(/*largest_weight=*/1);
   const TrainResult result =
       bench.train({{"epochs", 30}, {"optimizer", {{"name", "adamw"}, {"lr", 0.001}}}},
@@ -128,10 +130,11 @@ TEST(QuantizationAwareTraining, MovesScalesByTheGradientOfLsq) {
   const double input_scale = scheme.ranges.at(input).scale;
   scheme.ranges.at(output) = choose_range(0, 1);
   Progress progress;
+  TrainingContext context(progress);
+  context.data = &data;
   const Json options = {{"optimizer", {{"name", "sgd"}, {"lr", 1e-5}, {"weight_decay", 0}}}};
   train_quantized(model, scheme, kReducedWeightRange,
-                  quantization_aware_training_options().parse(options, ""), "test", data, 1, {}, {},
-                  progress);
+                  quantization_aware_training_options().parse(options, ""), "test", context, {});
   const double step = 1e-5 * 1020 * 255 / std::sqrt(255.0);
   EXPECT_NEAR(scheme.ranges.at(output).scale, std::exp(step) / 255, 1e-6);
   EXPECT_NEAR(scheme.ranges.at(input).scale, input_scale, 1e-8);

@@ -77,7 +77,7 @@ TEST_P(StockPyTorch, TrainsToTheSameLossesAndWeights) {
 
   TrainTask task;
   task.name = "test";
-  for (const auto& parameter : model.named_parameters()) task.parameters.push_back(parameter.first);
+  task.parameters = floating_parameters(model);
   task.options.epochs = 3;
   task.options.clip_grad_norm = 1;
   const bool is_sgd = GetParam().optimizer == std::string("sgd");

@@ -16,16 +16,10 @@ namespace {
 using testing::data_of;
 using testing::linear_model;
 
-std::vector<std::string> parameters_of(const Model& model) {
-  std::vector<std::string> names;
-  for (const auto& parameter : model.named_parameters()) names.push_back(parameter.first);
-  return names;
-}
-
 TrainTask task_for(const Model& model, std::shared_ptr<const Dataset> data) {
   TrainTask task;
   task.name = "test";
-  task.parameters = parameters_of(model);
+  task.parameters = floating_parameters(model);
   task.options.schedule.name = "constant";
   task.options.optimizer = {"sgd", 0.1, 0, false, 0};
   task.loss = target_loss({});
@@ -123,7 +117,7 @@ TEST(Train, FollowsTheScheduleStepByStep) {
 TEST(Train, TrainsOnlyTheChosenParametersAndRestoresTheFlags) {
   ByHand hand;
   TrainTask task = task_for(hand.model, hand.data);
-  task.parameters = {"fc.bias"};
+  task.parameters = {{{"fc.bias"}}};
   const TrainResult result = run(hand.model, task);
   hand.expect(0.5, -1, 0.25 + 0.85);
   EXPECT_EQ(result.parameters, 1);
@@ -131,6 +125,20 @@ TEST(Train, TrainsOnlyTheChosenParametersAndRestoresTheFlags) {
     EXPECT_TRUE(parameter.requires_grad()) << name;
     EXPECT_FALSE(parameter.grad().defined()) << name;
   }
+}
+
+TEST(Train, LeavesAGroupAsItIsUntilItsStart) {
+  ByHand hand;
+  TrainTask task = task_for(hand.model, hand.data);
+  ParameterGroup late = {{"fc.weight"}, /*lr_factor=*/2, /*start=*/0.5};
+  task.parameters = {{{"fc.bias"}}, late};
+  task.options.epochs = 2;
+  task.regularize = [&](std::int64_t step, std::int64_t) {
+    EXPECT_EQ(hand.model.tensor("fc.weight").grad().defined(), step == 1);
+  };
+  run(hand.model, task);
+  // After the first step b = 1.1, f = -0.4, d = -6.8; the second step moves both.
+  hand.expect(0.5 + 2 * 0.68, -1 + 2 * 1.36, 1.1 + 0.68);
 }
 
 TEST(Train, LowersTheLossOfEveryTinyNetwork) {
@@ -315,7 +323,11 @@ TEST(Train, LeavesOutALastBatchOfOneSample) {
 
 TEST(MakeTask, SaysThatTrainingSamplesAreMissing) {
   try {
-    make_task("finetune", {}, DataSets{}, 0);
+    const DataSets empty;
+    Progress progress;
+    TrainingContext context(progress);
+    context.data = &empty;
+    make_task("finetune", {}, context);
     FAIL() << "made a task of nothing";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kData);
