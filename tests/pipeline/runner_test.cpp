@@ -215,16 +215,6 @@ TEST(Runner, MeasuresOnTheEngineThatTheRecipeNames) {
   }
 }
 
-TEST(Runner, RefusesTwoEnginesInOneRun) {
-  if (int8_engines().size() < 2) GTEST_SKIP() << "this LibTorch has one INT8 engine";
-  Workbench bench;
-  for (const std::string& engine : int8_engines())
-    bench.recipe["passes"].push_back({{"pass", "quantize_int8"}, {"engine", engine}});
-  const Error error = failure_of(bench);
-  EXPECT_EQ(error.code(), ExitCode::kRecipe);
-  EXPECT_THAT(error.what(), HasSubstr("/engine: found"));
-}
-
 TEST(Runner, FailedStepKeepsTheStepsBeforeIt) {
   Workbench bench;
   bench.recipe["passes"] = {
