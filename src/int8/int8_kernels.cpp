@@ -90,6 +90,8 @@ bool is_list_for_itself(const Node* node) {
   return list->kind() == c10::prim::ListConstruct && list->output()->uses().size() == 1;
 }
 
+bool has_slopes(const Node* node) { return !attribute_path(node->input(1)).empty(); }
+
 bool is_not_training(const Node* node) {
   const Value* training = node->namedInput("training");
   const auto constant = constant_of(training);
@@ -181,6 +183,7 @@ std::vector<Int8Kernel> make_table() {
        Form::kUnary,
        "quantized::leaky_relu",
        {"self", "negative_slope", "false"}},
+      {"aten::prelu", Form::kUnary, "quantized::prelu", {"self", "weight in INT8"}, {}, has_slopes},
       {"aten::layer_norm",
        Form::kUnary,
        "quantized::layer_norm",

@@ -33,7 +33,8 @@ struct Int8Kernel {
   std::string op;  ///< the float op: "aten::hardswish"
   Int8Form form;
   /// Of kUnary and kSame: the INT8 op and the float op's arguments that it takes, before the range
-  /// of its output if that is its own. Empty: the float op itself takes INT8 values.
+  /// of its output if that is its own ("weight in INT8": quantized first). Empty: the float op
+  /// itself takes INT8 values.
   std::string kernel = {};
   std::vector<std::string> arguments = {};
   Numbers numbers = Numbers::kMoved;

@@ -36,8 +36,10 @@ Node* fused_activation(const Node* node) {
   return is_next ? user : nullptr;
 }
 
-bool is_norm(const Layer& layer) {
-  return layer.kind == LayerKind::kBatchNorm || layer.kind == LayerKind::kNorm;
+/// Norms and the like, whose few weights go with the op: the table of kernels knows them.
+bool has_kernel_of_its_own(const Layer& layer) {
+  return layer.kind == LayerKind::kBatchNorm || layer.kind == LayerKind::kNorm ||
+         layer.kind == LayerKind::kOther;
 }
 
 bool is_convolution(const Layer& layer) {
@@ -52,6 +54,7 @@ std::string obstacle_by_kind(LayerKind kind) {
     case LayerKind::kLinear:
     case LayerKind::kBatchNorm:
     case LayerKind::kNorm:
+    case LayerKind::kOther:
       return "";
     case LayerKind::kMatmul:
       return "LibTorch has no INT8 kernel for products of two activations";
@@ -62,10 +65,8 @@ std::string obstacle_by_kind(LayerKind kind) {
       return "LSTM and GRU have no static INT8 kernel; dynamic_rnn gives them a dynamic one";
     case LayerKind::kRnn:
       return "plain RNNs have no INT8 kernel";
-    case LayerKind::kOther:
-      break;
   }
-  return "the op has no INT8 kernel with weights";
+  return "";
 }
 
 Int8Form form_of(const Layer& layer) {
@@ -85,7 +86,7 @@ class Int8Planner {
         reasons_[layer.node] = obstacle;
       } else {
         possible_.emplace(layer.node, &layer);
-        if (!is_norm(layer)) quantized_inputs_.insert(layer.node->input(0));
+        if (!has_kernel_of_its_own(layer)) quantized_inputs_.insert(layer.node->input(0));
       }
     }
   }
@@ -111,7 +112,8 @@ class Int8Planner {
   std::optional<Int8Op> plan_node(Node* node) {
     if (fused_.count(node) || reasons_.count(node)) return std::nullopt;
     const auto layer = possible_.find(node);
-    if (layer != possible_.end() && !is_norm(*layer->second)) return plan_layer(*layer->second);
+    if (layer != possible_.end() && !has_kernel_of_its_own(*layer->second))
+      return plan_layer(*layer->second);
     const Int8Kernel* kernel = int8_kernel(node);
     if (kernel == nullptr) return std::nullopt;
     Int8Op op;
@@ -214,7 +216,7 @@ class Int8Planner {
     if (std::string reason = refusal(layer); !reason.empty()) return reason;
     if (is_written(layer.node->input(0)) || is_written(layer.node->outputs()[0]))
       return "its input or output is changed in place";
-    if (is_norm(layer))
+    if (has_kernel_of_its_own(layer))
       return int8_kernel(layer.node) ? "" : op + " has no INT8 kernel for these arguments";
     if (!layer.weight) return "its weight is computed in the graph";
     if (model_.tensor(*layer.weight).scalar_type() != at::kFloat)

@@ -149,9 +149,28 @@ class Rewriter {
     std::vector<Value*> values{int8(op.node->input(0))};
     const auto& names = int8_kernel(op.node)->arguments;
     for (std::size_t i = 1; i < names.size(); ++i) {
-      values.push_back(names[i] == "false" ? nodes_.constant(false) : argument(op.node, names[i]));
+      values.push_back(names[i] == "false"            ? nodes_.constant(false)
+                       : names[i] == "weight in INT8" ? int8_weight(op.node)
+                                                      : argument(op.node, names[i]));
     }
     return values;
+  }
+
+  /// Of an op that takes its few weights as an INT8 tensor, not packed.
+  Value* int8_weight(Node* node) {
+    const std::string name = attribute_path(node->namedInput("weight"));
+    const at::Tensor weight = model_.tensor(name).detach();
+    const QuantizedRange range =
+        choose_range(weight.min().item<double>(), weight.max().item<double>());
+    const at::Tensor numbers =
+        at::quantize_per_tensor(weight, range.scale, range.zero_point, at::kQUInt8).int_repr();
+    const std::string stored =
+        model_.add_attribute(name + ".int8", c10::TensorType::get(), numbers);
+    return nodes_
+        .insert("aten::_make_per_tensor_quantized_tensor",
+                {insert_attribute(*graph_, model_, stored), nodes_.constant(range.scale),
+                 nodes_.constant(range.zero_point)})
+        ->output();
   }
 
   /// Numbers that tracing made tensors are numbers again.

@@ -108,6 +108,7 @@ TEST(Int8Kernels, KeepFunctionsOfOneNumberWithinTheirBounds) {
       {"torch.sigmoid(x)", 0.25},
       {"torch.tanh(x)", 1},
       {"torch.leaky_relu(x, 0.1)", 1},
+      {"torch.prelu(x, self.weight)", 1.6},  // its slopes are rounded too
       {"torch.elu(x, 1.0)", 1},
       {"torch.celu(x, 1.5)", 1},
       {"torch.selu(x)", 1.76},

@@ -17,6 +17,7 @@ CHOICES = {
     "entropy": {"observer": "entropy"},
     "histogram": {"observer": "histogram"},
     "histogram, symmetric": {"observer": "histogram", "activation_scheme": "symmetric"},
+    "histogram, weights in 8 bits": {"observer": "histogram", "reduce_range": False, "engine": "qnnpack"},
     "histogram, weights by mse": {"observer": "histogram", "weight_observer": "mse"},
     "histogram, weights per tensor": {"observer": "histogram", "per_channel": False},
     "histogram, weights per tensor by mse": {"observer": "histogram", "per_channel": False, "weight_observer": "mse"},
