@@ -40,6 +40,8 @@ void run_once(torch::jit::Module& module, const std::vector<at::Tensor>& batch,
 std::int64_t peak_memory_bytes() { return status_bytes("VmHWM"); }
 
 bool reset_peak_memory() {
+  // Freed memory that malloc keeps would be taken again unseen.
+  malloc_trim(0);
   std::ofstream clear("/proc/self/clear_refs");
   clear << "5" << std::flush;
   return clear.good();
@@ -48,10 +50,9 @@ bool reset_peak_memory() {
 std::int64_t measure_peak_memory(const std::filesystem::path& path,
                                  const std::vector<InputSpec>& inputs, std::int64_t batch_size) {
   const std::vector<at::Tensor> batch = make_example_inputs(inputs, batch_size, /*seed=*/0);
-  // Freed memory that malloc keeps would be taken again unseen.
-  malloc_trim(0);
+  if (!reset_peak_memory()) return 0;
   const std::int64_t before = status_bytes("VmRSS");
-  if (before == 0 || !reset_peak_memory()) return 0;
+  if (before == 0) return 0;
   {
     torch::jit::Module module = load_as_stored(path);
     module.eval();
