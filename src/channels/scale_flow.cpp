@@ -103,9 +103,12 @@ class ScaleFollower {
       return;
     }
     const auto rule = rules().find(op_of(&node));
+    // Sizes are added and multiplied by ops of the same names.
+    const bool makes_tensors =
+        !outputs.empty() && (outputs[0].isTensor() || outputs[0].isTensorList());
     if (!is_straight || rule == rules().end()) {
       fix_inputs(node);
-    } else if (rule->second != nullptr) {
+    } else if (rule->second != nullptr && makes_tensors) {
       (this->*rule->second)(node, inputs, outputs);
     }
   }
