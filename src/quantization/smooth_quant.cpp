@@ -50,9 +50,13 @@ class LargestByCell {
 
   /// `numbers` may hold -1, for fixed cells.
   void add(const at::Tensor& numbers, const at::Tensor& values) {
-    const at::Tensor is_free = numbers >= 0;
-    const at::Tensor places = numbers.masked_select(is_free);
-    values_ = values_.scatter_reduce(0, places, values.masked_select(is_free), "amax");
+    const at::Tensor cells = numbers.contiguous(), given = values.contiguous();
+    const auto* cell = cells.data_ptr<std::int64_t>();
+    const auto* value = given.data_ptr<double>();
+    auto* largest = values_.data_ptr<double>();
+    for (std::int64_t i = 0; i < cells.numel(); ++i) {
+      if (cell[i] >= 0) largest[cell[i]] = std::max(largest[cell[i]], value[i]);
+    }
   }
   const at::Tensor& values() const { return values_; }
 
