@@ -12,6 +12,7 @@
 #include "model/model.h"
 #include "recipe/pass_catalogue.h"
 #include "train/training_context.h"
+#include "util/scratch_file.h"
 
 namespace edgecompress {
 
@@ -30,7 +31,10 @@ struct PassContext : TrainingContext {
 
   /// The network a name stands for: "original" is the run's input model, else a path (relative to
   /// the recipe). Throws Error(kModel).
-  std::function<Model(const std::string&)> load_teacher;
+  std::function<Model(const std::string&)> load_network;
+  /// So many bytes on disk for the duration of the pass. Throws Error(kOutput) where there is no
+  /// room for them. Empty: the pass has to do without.
+  std::function<std::unique_ptr<ScratchFile>(std::int64_t bytes)> scratch;
   /// Latency of a network as a share of that of the one the step began with: both measured in turn
   /// on this machine, each in its fastest form, as evaluation.latency says. Takes seconds. Empty
   /// where the inputs are not known.

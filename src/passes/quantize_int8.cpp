@@ -197,7 +197,7 @@ class QuantizeInt8 : public Pass {
                     PassResult& result) const {
     const TrainResult trained =
         train_quantized(model, scheme, weight_scheme().largest, *options_.training, "quantize_int8",
-                        context.with_seed_for("training"), context.load_teacher);
+                        context.with_seed_for("training"), context.load_network);
     for (const auto& [name, count] : trained.counts()) result.counts[name] = count;
     result.details["training"] = trained.curves();
     return trained.summary();

@@ -38,17 +38,30 @@ std::string engine_of(const Recipe& recipe) {
   return engine;
 }
 
-/// A typing error in the name of a teacher should not wait until its step.
-void check_teachers(const Recipe& recipe) {
+void check_network(const Recipe& recipe, const std::string& name, const std::string& pointer) {
+  // "teacher" and "current" are students that distill makes of what it has.
+  if (name == "original" || name == "teacher" || name == "current") return;
+  if (fs::is_regular_file(recipe.locate(name))) return;
+  throw Error(ExitCode::kModel,
+              fmt::format("{}: there is no file {}", pointer, recipe.locate(name).string()),
+              "name a TorchScript file, relative to the recipe, or \"original\"");
+}
+
+/// A typing error in the name of a network should not wait until its step.
+void check_networks(const Recipe& recipe) {
   for (std::size_t i = 0; i < recipe.passes.size(); ++i) {
-    const auto teacher = recipe.passes[i].options.find("teacher");
-    if (teacher == recipe.passes[i].options.end() || !teacher->is_string()) continue;
-    const auto name = teacher->get<std::string>();
-    if (name == "original" || fs::is_regular_file(recipe.locate(name))) continue;
-    throw Error(
-        ExitCode::kModel,
-        fmt::format("/passes/{}/teacher: there is no file {}", i, recipe.locate(name).string()),
-        "name a TorchScript file, relative to the recipe, or \"original\"");
+    for (const char* option :
+         {"/teacher", "/other_teachers", "/student/from", "/training/teacher"}) {
+      const Json::json_pointer place(option);
+      const Json& options = recipe.passes[i].options;
+      if (!options.contains(place)) continue;
+      const Json& names = options.at(place);
+      const std::string pointer = fmt::format("/passes/{}{}", i, option);
+      if (names.is_string()) check_network(recipe, names, pointer);
+      if (!names.is_array()) continue;
+      for (std::size_t n = 0; n < names.size(); ++n)
+        check_network(recipe, names[n], child_pointer(pointer, n));
+    }
   }
 }
 
@@ -107,7 +120,7 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
 
   check_options(recipe);
   auto engine = std::make_shared<Int8EngineGuard>(engine_of(recipe));
-  check_teachers(recipe);
+  check_networks(recipe);
   DataSets data = open_data(recipe);
   notes.insert(notes.end(), data.notes.begin(), data.notes.end());
   std::vector<InputSpec> inputs = recipe.model.inputs;

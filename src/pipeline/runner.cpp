@@ -152,7 +152,10 @@ PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
   context.latency_share = measurer_.latency_share(best_file_, scratch);
   context.size_share = measurer_.size_share(best_file_, scratch);
   context.node_latency = measurer_.node_latency();
-  context.load_teacher = [this](const std::string& name) {
+  context.scratch = [this](std::int64_t bytes) {
+    return std::make_unique<ScratchFile>(folder_, bytes);
+  };
+  context.load_network = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()
                               : Model::load(recipe_.locate(name), preparation_.inputs);
   };

@@ -84,7 +84,7 @@ class ContractTest : public ::testing::TestWithParam<Case> {
     PassContext context{progress_};
     context.seed = seed;
     context.data = &data_;
-    context.load_teacher = [this](const std::string&) { return original_->clone(); };
+    context.load_network = [this](const std::string&) { return original_->clone(); };
     context.score = [this](const Forward& forward) {
       return evaluate_score(forward, *data_.validation, 16, "top1", "validation", progress_);
     };

@@ -19,7 +19,7 @@ class TrainingBench {
     data.train_batch = 32;
     context.seed = 5;
     context.data = &data;
-    context.load_teacher = [this](const std::string&) {
+    context.load_network = [this](const std::string&) {
       return Model::from_module(tiny_.module, tiny_.inputs);
     };
   }

@@ -188,6 +188,27 @@ TEST(Runner, TeacherThatIsNotThereIsToldBeforeAnyWork) {
   EXPECT_EQ(error.code(), ExitCode::kModel);
   EXPECT_THAT(error.what(), HasSubstr("/passes/0/teacher"));
   EXPECT_FALSE(std::filesystem::exists(bench.path("out")));
+  bench.recipe["passes"][0] = {{"pass", "distill"}, {"other_teachers", {"absent.pt"}}};
+  EXPECT_THAT(failure_of(bench).what(), HasSubstr("/passes/0/other_teachers/0"));
+  bench.recipe["passes"][0] = {{"pass", "distill"}, {"student", {{"from", "absent.pt"}}}};
+  EXPECT_THAT(failure_of(bench).what(), HasSubstr("/passes/0/student/from"));
+  bench.recipe["passes"][0] = {{"pass", "quantize_int8"}, {"training", {{"teacher", "absent.pt"}}}};
+  EXPECT_THAT(failure_of(bench).what(), HasSubstr("/passes/0/training/teacher"));
+}
+
+TEST(Runner, TeachersAreAskedOnceAndWhatTheySaidIsGoneAfterwards) {
+  Workbench bench;
+  bench.recipe["passes"] = {{{"pass", "distill"},
+                             {"student", {{"from", "teacher"}, {"width", 0.5}}},
+                             {"features", {{{"loss", "angle"}}}},
+                             {"epochs", 2}}};
+  run_recipe(bench);
+  const json step = bench.read_json("out/report.json").at("steps").at(0);
+  EXPECT_THAT(step.at("details").at("teachers_asked").get<std::string>(), HasSubstr("asked once"));
+  EXPECT_THAT(step.at("note").get<std::string>(), HasSubstr("asked once"));
+  EXPECT_EQ(step.at("details").at("features").at(0).at("student"), "the last features");
+  EXPECT_FALSE(std::filesystem::exists(bench.path("out/steps")));
+  EXPECT_NO_THROW(load_as_stored(bench.path("out/model.pt")));
 }
 
 TEST(Runner, OptionsThatDoNotFitTogetherAreToldBeforeAnyWork) {
