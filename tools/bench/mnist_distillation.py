@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Whether a teacher helps: a tiny MNIST student with labels alone, with labels and a teacher, and with a teacher alone.
 
-usage: mnist_distillation.py EDGECOMPRESS SHARED OUTPUT [--seeds 1 2 3] [--images 10000] [--epochs 8]
+usage: mnist_distillation.py EDGECOMPRESS SHARED OUTPUT [--seeds 1 2 3] [--images 1000] [--epochs 25]
 
 Stock PyTorch writes teacher and students with random weights; finetune trains the teacher. Every arm has the same
 images, epochs, batches, optimizer and, seed by seed, the same first weights. The arm without labels has a validation
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 HERE = pathlib.Path(__file__).resolve().parent
-OPTIMIZER = {"name": "adamw", "lr": 0.005}
+OPTIMIZER = {"name": "adamw", "lr": 0.02}
 ARMS = {
     "labels": {"pass": "finetune", "keep_best": False},
     "labels and teacher": {"pass": "distill", "teacher": "teacher.pt", "keep_best": False},
@@ -65,17 +65,18 @@ def main():
     parser.add_argument("shared", type=pathlib.Path)
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--images", type=int, default=10000, help="of the training set; the teacher has them all")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--images", type=int, default=1000, help="of the training set; the teacher has them all")
+    parser.add_argument("--epochs", type=int, default=25)
     arguments = parser.parse_args()
     arguments.edgecompress = arguments.edgecompress.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
 
     of_teacher = write(lambda: cnn([16, 32, 64]), 0, arguments.output / "untrained.pt")
     report = run(arguments, arguments.output / "untrained.pt",
-                 {"pass": "finetune", "epochs": 3, "optimizer": OPTIMIZER}, {"data/train/limit": None})
+                 {"pass": "finetune", "epochs": 3, "optimizer": {"name": "adamw", "lr": 0.005}},
+                 {"data/train/limit": None, "data/train/batch_size": 64})
     (arguments.output / "run" / "model.pt").rename(arguments.output / "teacher.pt")
-    student = lambda: cnn([4, 6, 8])
+    student = lambda: cnn([6, 8, 12])
     of_student = write(student, 0, arguments.output / "student.pt")
     print(f"teacher: {of_teacher} parameters, {right(report)} of 10000 right; student: {of_student} parameters "
           f"({of_student / of_teacher:.3f})\n")
