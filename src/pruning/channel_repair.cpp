@@ -75,21 +75,45 @@ class Repair {
   double error_ = 0;
 };
 
+using Fits = std::vector<std::unique_ptr<RepairFit>>;
+
+/// The layers first, then the batch norms behind what they give.
+ChannelRepair run_repair(Repair& repair, const Fits& layer_fits, const Fits& batch_norm_fits) {
+  ChannelRepair result;
+  result.error_before = repair.error();
+  const auto layers = repair.apply(layer_fits);
+  const auto batch_norms = repair.apply(batch_norm_fits);
+  result.layers = layers.value_or(0);
+  result.batch_norms = batch_norms.value_or(0);
+  result.keeps_layers = layers.has_value();
+  result.keeps_batch_norms = batch_norms.has_value();
+  result.error_after = repair.error();
+  return result;
+}
+
 }  // namespace
 
 ChannelRepair repair_channels(Model& model, const Model& original, const KeptPositions& kept,
                               const DataSets& data, Progress& progress, std::int64_t live_bytes) {
   const c10::InferenceMode inference;
   Repair repair(original, model, data, progress, live_bytes);
-  ChannelRepair result;
-  result.error_before = repair.error();
-  const auto layers = repair.apply(layer_fits(original, model, kept, result.notes));
-  const auto batch_norms = repair.apply(batch_norm_fits(original, model, kept));
-  result.layers = layers.value_or(0);
-  result.batch_norms = batch_norms.value_or(0);
-  result.keeps_layers = layers.has_value();
-  result.keeps_batch_norms = batch_norms.has_value();
-  result.error_after = repair.error();
+  std::vector<std::string> notes;
+  const Fits layers = layer_fits(original, model, kept, notes);
+  ChannelRepair result = run_repair(repair, layers, batch_norm_fits(original, model, kept));
+  result.notes = std::move(notes);
+  return result;
+}
+
+ChannelRepair repair_stand_ins(Model& model, const Model& original,
+                               const std::vector<StandIn>& stand_ins, const DataSets& data,
+                               Progress& progress, std::int64_t live_bytes) {
+  const c10::InferenceMode inference;
+  Repair repair(original, model, data, progress, live_bytes);
+  std::vector<std::string> notes;
+  const Fits layers = stand_in_fits(original, model, stand_ins, notes);
+  ChannelRepair result =
+      run_repair(repair, layers, batch_norm_fits(original, model, KeptPositions()));
+  result.notes = std::move(notes);
   return result;
 }
 

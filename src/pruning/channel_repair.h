@@ -27,6 +27,7 @@
 #include "data/dataset.h"
 #include "model/model.h"
 #include "pruning/kept_positions.h"
+#include "pruning/repair_fits.h"
 #include "util/progress.h"
 
 namespace edgecompress {
@@ -53,5 +54,12 @@ struct ChannelRepair {
 ChannelRepair repair_channels(Model& model, const Model& original, const KeptPositions& kept,
                               const DataSets& data, Progress& progress,
                               std::int64_t live_bytes = std::int64_t{512} << 20);
+
+/// The same where layers of `model` stand in for others of `original` and no channel is gone: it is
+/// they that are reconstructed.
+ChannelRepair repair_stand_ins(Model& model, const Model& original,
+                               const std::vector<StandIn>& stand_ins, const DataSets& data,
+                               Progress& progress,
+                               std::int64_t live_bytes = std::int64_t{512} << 20);
 
 }  // namespace edgecompress

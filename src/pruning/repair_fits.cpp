@@ -163,51 +163,90 @@ std::map<std::string, Intercept> intercepts_of(const Model& model) {
   return intercepts;
 }
 
+using WeightsByName = std::map<std::string, PrunableWeight>;
+
+WeightsByName weights_by_name(const Model& model) {
+  WeightsByName weights;
+  for (const PrunableWeight& weight : find_prunable_weights(model, LayerFilter({}, {})))
+    weights.emplace(weight.weight, weight);
+  return weights;
+}
+
+/// Makes fits of layers of one network to those of another.
+class LayerFits {
+ public:
+  LayerFits(const Model& after, std::vector<std::string>& notes)
+      : after_(after), intercepts_(intercepts_of(after)), notes_(notes) {}
+
+  void add(const PrunableWeight& was, const PrunableWeight& weight, const at::Tensor& kept_rows) {
+    if (const std::string reason = why_not(was, weight); !reason.empty()) {
+      notes_.push_back(weight.layer + ": " + reason);
+      return;
+    }
+    const auto intercept = intercepts_.find(weight.weight);
+    auto fit = std::make_unique<LayerFit>(
+        was, weight, kept_rows, after_.tensor(weight.weight),
+        intercept == intercepts_.end() ? Intercept() : intercept->second);
+    if (fit->is_too_wide()) {
+      notes_.push_back(weight.layer + ": it is too wide to be reconstructed");
+      return;
+    }
+    fits_.push_back(std::move(fit));
+  }
+  std::vector<std::unique_ptr<RepairFit>> take() { return std::move(fits_); }
+
+ private:
+  std::string why_not(const PrunableWeight& was, const PrunableWeight& weight) const {
+    const bool is_transposed = weight.kind == LayerKind::kConvTransposed;
+    if (!weight.has_features() || (is_transposed && weight.groups > 1))
+      return "what its weights are multiplied with can't be told apart";
+    if (weight.nodes.size() > 1 || was.nodes.size() > 1)
+      return "its weights are used in several places";
+    if (weight.nodes[0]->owningBlock() != after_.graph().block())
+      return "it runs in a branch or in a loop";
+    return "";
+  }
+
+  const Model& after_;
+  std::map<std::string, Intercept> intercepts_;
+  std::vector<std::string>& notes_;
+  std::vector<std::unique_ptr<RepairFit>> fits_;
+};
+
 }  // namespace
 
 std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Model& after,
                                                    const KeptPositions& kept,
                                                    std::vector<std::string>& notes) {
-  const LayerFilter every({}, {});
-  std::map<std::string, PrunableWeight> all_before;
-  for (const PrunableWeight& weight : find_prunable_weights(before, every))
-    all_before.emplace(weight.weight, weight);
-  const auto all_after = find_prunable_weights(after, every);
+  const WeightsByName all_before = weights_by_name(before);
+  const auto all_after = find_prunable_weights(after, LayerFilter({}, {}));
   // Where whole layers are gone, others see new inputs that lost no channel.
   const bool is_shallower = all_after.size() < all_before.size();
-  const auto intercepts = intercepts_of(after);
-  std::vector<std::unique_ptr<RepairFit>> fits;
+  LayerFits fits(after, notes);
   for (const PrunableWeight& weight : all_after) {
     const auto was = all_before.find(weight.weight);
     const bool is_due = is_shallower || kept.is_consumer(weight.weight);
     if (!is_due || was == all_before.end()) continue;
-    const bool is_transposed = weight.kind == LayerKind::kConvTransposed;
-    if (!weight.has_features() || (is_transposed && weight.groups > 1)) {
-      notes.push_back(weight.layer + ": what its weights are multiplied with can't be told apart");
-      continue;
-    }
-    if (weight.nodes.size() > 1 || was->second.nodes.size() > 1) {
-      notes.push_back(weight.layer + ": its weights are used in several places");
-      continue;
-    }
-    if (weight.nodes[0]->owningBlock() != after.graph().block()) {
-      notes.push_back(weight.layer + ": it runs in a branch or in a loop");
-      continue;
-    }
-    const std::int64_t rows = is_transposed ? 1 : 0;
-    const auto intercept = intercepts.find(weight.weight);
-    auto fit = std::make_unique<LayerFit>(
-        was->second, weight,
-        kept.of(weight.weight, rows, was->second.sizes[static_cast<std::size_t>(rows)]),
-        after.tensor(weight.weight),
-        intercept == intercepts.end() ? Intercept() : intercept->second);
-    if (fit->is_too_wide()) {
-      notes.push_back(weight.layer + ": it is too wide to be reconstructed");
-      continue;
-    }
-    fits.push_back(std::move(fit));
+    const std::int64_t rows = weight.kind == LayerKind::kConvTransposed ? 1 : 0;
+    fits.add(was->second, weight,
+             kept.of(weight.weight, rows, was->second.sizes[static_cast<std::size_t>(rows)]));
   }
-  return fits;
+  return fits.take();
+}
+
+std::vector<std::unique_ptr<RepairFit>> stand_in_fits(const Model& before, const Model& after,
+                                                      const std::vector<StandIn>& stand_ins,
+                                                      std::vector<std::string>& notes) {
+  const WeightsByName all_before = weights_by_name(before);
+  LayerFits fits(after, notes);
+  for (const PrunableWeight& weight : find_prunable_weights(after, LayerFilter({}, {}))) {
+    const auto stand_in =
+        std::find_if(stand_ins.begin(), stand_ins.end(),
+                     [&](const StandIn& known) { return known.after == weight.weight; });
+    if (stand_in == stand_ins.end()) continue;
+    fits.add(all_before.at(stand_in->before), weight, at::arange(weight.rows(), at::kLong));
+  }
+  return fits.take();
 }
 
 std::vector<std::unique_ptr<RepairFit>> batch_norm_fits(const Model& before, const Model& after,

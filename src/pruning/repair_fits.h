@@ -35,6 +35,14 @@ class RepairFit {
 std::vector<std::unique_ptr<RepairFit>> layer_fits(const Model& before, const Model& after,
                                                    const KeptPositions& kept,
                                                    std::vector<std::string>& notes);
+/// A layer of the network after that gives what another one gave before: their weights.
+struct StandIn {
+  std::string before, after;
+};
+/// Reconstruction of what each one stands in for, in execution order; `notes` tells which can't be.
+std::vector<std::unique_ptr<RepairFit>> stand_in_fits(const Model& before, const Model& after,
+                                                      const std::vector<StandIn>& stand_ins,
+                                                      std::vector<std::string>& notes);
 /// Running statistics of batch norms, in execution order.
 std::vector<std::unique_ptr<RepairFit>> batch_norm_fits(const Model& before, const Model& after,
                                                         const KeptPositions& kept);

@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 
+#include "pruning/damage_meter.h"
 #include "train/input_moments.h"
 
 namespace edgecompress {
@@ -14,61 +15,10 @@ namespace {
 
 constexpr std::size_t kCurvePoints = 33;
 constexpr std::int64_t kSensitivitySamples = 64;
-constexpr std::int64_t kReferenceBytes = std::int64_t{256} << 20;
 
 double share_of_count(std::int64_t count, std::int64_t size) {
   return size == 0 ? 0 : static_cast<double>(count) / static_cast<double>(size);
 }
-
-/// The network's outputs for a few calibration samples, to be compared with those after a change.
-class DamageMeter {
- public:
-  DamageMeter(Model& model, const DataSets& data) : model_(model) {
-    const at::NoGradGuard no_grad;
-    const std::int64_t all = data.calibration->size();
-    std::int64_t samples = std::min(all, kSensitivitySamples);
-    Loader loader(data.calibration, std::min(data.calibration_batch, samples));
-    for (Batch batch; samples > 0 && loader.next(batch);) {
-      inputs_.push_back(batch.inputs);
-      references_.push_back(model.forward(batch.inputs));
-      std::int64_t bytes = 0;
-      for (const at::Tensor& output : references_.back()) {
-        bytes += static_cast<std::int64_t>(output.nbytes());
-        signal_ += sum_of_squares(output);
-      }
-      const std::int64_t affordable = kReferenceBytes / std::max<std::int64_t>(bytes, 1);
-      const auto seen = static_cast<std::int64_t>(inputs_.size());
-      samples = seen < affordable ? samples - batch.size : 0;
-    }
-  }
-
-  /// With these weights instead of the model's own.
-  double damage(const std::map<std::string, at::Tensor>& replaced) {
-    const at::NoGradGuard no_grad;
-    std::map<std::string, at::Tensor> originals;
-    for (const auto& [name, weight] : replaced) {
-      originals[name] = model_.tensor(name);
-      model_.set_tensor(name, weight);
-    }
-    double error = 0;
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      const std::vector<at::Tensor> outputs = model_.forward(inputs_[i]);
-      for (std::size_t j = 0; j < outputs.size(); ++j)
-        error += sum_of_squares(outputs[j].to(at::kDouble) - references_[i][j]);
-    }
-    for (const auto& [name, weight] : originals) model_.set_tensor(name, weight);
-    return signal_ > 0 ? error / signal_ : error;
-  }
-
- private:
-  static double sum_of_squares(const at::Tensor& values) {
-    return values.to(at::kDouble).square().sum().item<double>();
-  }
-
-  Model& model_;
-  std::vector<std::vector<at::Tensor>> inputs_, references_;
-  double signal_ = 0;
-};
 
 /// A layer as its pruning alone is tried out.
 class Candidate {
@@ -251,7 +201,7 @@ SensitivityAllocation allocate_by_sensitivity(Model& model,
       requests.push_back({&weight, Moment::kSquares});
   }
   std::map<std::string, at::Tensor> squares = sum_input_moments(model, requests, data, progress);
-  DamageMeter meter(model, *data);
+  DamageMeter meter(model, *data, kSensitivitySamples);
   const std::vector<double> tried = {share / 2, share, (1 + share) / 2};
   SensitivityAllocation result;
   std::vector<DamageCurve> curves;
