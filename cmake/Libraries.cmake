@@ -10,7 +10,7 @@ target_link_libraries(edgecompress_core PRIVATE $<BUILD_INTERFACE:edgecompress_f
                       nlohmann_json::nlohmann_json PkgConfig::nettle ZLIB::ZLIB)
 target_precompile_headers(edgecompress_core PRIVATE <nlohmann/json.hpp> <string> <vector> <fmt/format.h>)
 
-foreach(folder canonical model channels int8 data train eval pruning quantization pipeline)
+foreach(folder canonical model channels int8 data train eval pruning low_rank quantization pipeline)
   file(GLOB sources CONFIGURE_DEPENDS src/${folder}/*.cpp)
   list(APPEND edgecompress_sources ${sources})
 endforeach()

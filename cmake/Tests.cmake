@@ -71,6 +71,7 @@ edgecompress_test(data torch LIBRARIES PkgConfig::libzip PkgConfig::turbojpeg Pk
 edgecompress_test(eval torch)
 edgecompress_test(train torch)
 edgecompress_test(pruning torch)
+edgecompress_test(low_rank torch)
 edgecompress_test(quantization torch)
 edgecompress_test(passes torch)
 edgecompress_test(contract torch IN_PARTS)

@@ -44,8 +44,8 @@ class WeightFinder {
     check_can_be_ranked(name, value.toTensor());
     PrunableWeight weight{layer.name, name, layer.kind, value.toTensor().sizes().vec(), 1, {}};
     weight.nodes.push_back(layer.node);
-    if (const auto geometry = conv_geometry(layer.node, weight.sizes))
-      weight.groups = geometry->groups;
+    const c10::IValue groups = constant_argument(layer.node, "groups");
+    if (groups.isInt()) weight.groups = groups.toInt();
     positions_[name] = found_.size();
     found_.push_back(std::move(weight));
   }
