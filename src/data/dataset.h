@@ -22,6 +22,10 @@ struct Batch {
   std::int64_t size = 0;
   /// Which samples of the set a Loader read them from. Whoever mixes samples leaves this empty.
   std::vector<std::int64_t> indices = {};
+  /// Where samples were mixed two by two: the targets of the second ones, and the second ones'
+  /// share of each sample.
+  at::Tensor other_target = {};
+  double other_share = 0;
 };
 
 /// A set of samples. Reading is const and may run in another thread.
@@ -75,10 +79,13 @@ std::shared_ptr<const Dataset> open_dataset(const DatasetSpec& spec,
 class Loader {
  public:
   /// `shuffle_seed` 0: index order. The order and the augmentation of epoch `epoch` depend on
-  /// nothing else. The last batch may be smaller unless `drop_last`.
+  /// nothing else. The last batch may be smaller unless `drop_last`. The first `skipped` batches
+  /// are left out.
   Loader(std::shared_ptr<const Dataset> dataset, std::int64_t batch_size,
-         std::uint64_t shuffle_seed = 0, std::int64_t epoch = 0, bool drop_last = false);
+         std::uint64_t shuffle_seed = 0, std::int64_t epoch = 0, bool drop_last = false,
+         std::int64_t skipped = 0);
   ~Loader();
+  /// Of the whole pass, those left out included.
   std::int64_t batches() const;
   /// The next batch, or false at the end. Throws what the reading threw.
   bool next(Batch& batch);

@@ -15,9 +15,10 @@ namespace edgecompress {
 /// One slot between the reading thread and next(): the next batch is read while one is worked on.
 struct Loader::State {
   State(std::shared_ptr<const Dataset> set, std::int64_t size_of_batch, std::uint64_t shuffle_seed,
-        std::int64_t epoch, bool drop_last)
+        std::int64_t epoch, bool drop_last, std::int64_t skipped)
       : dataset(std::move(set)),
         batch_size(size_of_batch),
+        given(skipped),
         augment_seed(derive_seed(shuffle_seed, "augment", epoch)) {
     const auto size = dataset->size();
     if (shuffle_seed != 0) {
@@ -41,7 +42,7 @@ struct Loader::State {
 
   void read_ahead() {
     at::NoGradGuard no_grad;
-    for (std::int64_t number = 0; number < batches; ++number) {
+    for (std::int64_t number = given; number < batches; ++number) {
       Batch batch;
       std::exception_ptr failure;
       try {
@@ -80,16 +81,16 @@ struct Loader::State {
 };
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, std::int64_t batch_size,
-               std::uint64_t shuffle_seed, std::int64_t epoch, bool drop_last)
-    : state_(std::make_unique<State>(std::move(dataset), batch_size, shuffle_seed, epoch,
-                                     drop_last)) {}
+               std::uint64_t shuffle_seed, std::int64_t epoch, bool drop_last, std::int64_t skipped)
+    : state_(std::make_unique<State>(std::move(dataset), batch_size, shuffle_seed, epoch, drop_last,
+                                     skipped)) {}
 
 Loader::~Loader() = default;
 
 std::int64_t Loader::batches() const { return state_->batches; }
 
 bool Loader::next(Batch& batch) {
-  if (state_->given == state_->batches) return false;
+  if (state_->given >= state_->batches) return false;
   std::unique_lock<std::mutex> lock(state_->mutex);
   state_->changed.wait(lock, [this] { return state_->slot.has_value(); });
   if (state_->error) std::rethrow_exception(state_->error);

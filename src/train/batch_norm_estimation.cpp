@@ -96,8 +96,8 @@ BatchNormEstimation estimate_batch_norms(Model& model, std::shared_ptr<const Dat
         model.tensor(statistics.variance_name).to(at::kDouble).clamp_min(1e-12).sqrt();
     const double shift = ((statistics.mean() - mean) / deviation).abs().max().item<double>();
     result.largest_shift = std::max(result.largest_shift, shift);
-    model.set_tensor(statistics.mean_name, statistics.mean().to(mean.scalar_type()));
-    model.set_tensor(statistics.variance_name, statistics.variance().to(mean.scalar_type()));
+    mean.copy_(statistics.mean());
+    model.tensor(statistics.variance_name).copy_(statistics.variance());
     ++result.batch_norms;
   }
   return result;

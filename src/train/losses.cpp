@@ -11,12 +11,14 @@ namespace edgecompress {
 Options<LossOptions> loss_options() {
   Options<LossOptions> o;
   o.add("loss", &LossOptions::name,
-        "loss against the labels; auto: cross_entropy for class ids, mse for numbers")
-      .one_of({"auto", "cross_entropy", "mse", "l1"});
+        "loss against the labels; auto: cross_entropy for class ids, mse for numbers; bce: of each "
+        "output by itself, as log odds")
+      .one_of({"auto", "cross_entropy", "bce", "mse", "l1"});
   o.add("label_smoothing", &LossOptions::label_smoothing,
-        "cross_entropy: share of the target that is spread over all classes")
+        "share of the target that is spread over all classes")
       .at_least(0)
-      .below(1);
+      .below(1)
+      .only_with("loss", {"auto", "cross_entropy"});
   return o;
 }
 
@@ -35,7 +37,7 @@ at::Tensor cross_entropy(const at::Tensor& output, const at::Tensor& target, dou
                 "found a target " +
                     text_of(target.sizes()) + " of type " + c10::toString(target.scalar_type()) +
                     " and an output " + text_of(output.sizes()),
-                "choose another loss (mse, l1) or another target");
+                "choose another loss (bce, mse, l1) or another target");
   }
   return at::cross_entropy_loss(output, target, {}, at::Reduction::Mean, -100, smoothing);
 }
@@ -52,6 +54,25 @@ at::Tensor as_output(const at::Tensor& target, const at::Tensor& output) {
   return target.to(output.scalar_type()).view_as(output);
 }
 
+at::Tensor binary_cross_entropy(const at::Tensor& output, const at::Tensor& target) {
+  const at::Tensor odds = as_output(target, output);
+  if ((odds < 0).logical_or(odds > 1).any().item<bool>()) {
+    throw Error(ExitCode::kPass, "binary cross entropy needs targets in [0, 1], found others",
+                "class ids of more than two classes need the loss cross_entropy");
+  }
+  return at::binary_cross_entropy_with_logits(output, odds);
+}
+
+at::Tensor compare(const at::Tensor& output, const at::Tensor& target, const LossOptions& options) {
+  const bool is_class_id = target.scalar_type() == at::kLong;
+  if (options.name == "cross_entropy" || (options.name == "auto" && is_class_id)) {
+    return cross_entropy(output, target, options.label_smoothing);
+  }
+  if (options.name == "bce") return binary_cross_entropy(output, target);
+  if (options.name == "l1") return at::l1_loss(output, as_output(target, output));
+  return at::mse_loss(output, as_output(target, output));
+}
+
 }  // namespace
 
 LossFunction target_loss(const LossOptions& options) {
@@ -61,12 +82,10 @@ LossFunction target_loss(const LossOptions& options) {
                   "give the set a target, or distil with alpha 1, which needs no labels");
     }
     const at::Tensor& output = outputs.at(0);
-    const bool is_class_id = batch.target.scalar_type() == at::kLong;
-    if (options.name == "cross_entropy" || (options.name == "auto" && is_class_id)) {
-      return cross_entropy(output, batch.target, options.label_smoothing);
-    }
-    const at::Tensor target = as_output(batch.target, output);
-    return options.name == "l1" ? at::l1_loss(output, target) : at::mse_loss(output, target);
+    const at::Tensor loss = compare(output, batch.target, options);
+    if (!batch.other_target.defined()) return loss;
+    return (1 - batch.other_share) * loss +
+           batch.other_share * compare(output, batch.other_target, options);
   };
 }
 

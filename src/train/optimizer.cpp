@@ -1,14 +1,10 @@
 #include "train/optimizer.h"
 
-#include <torch/types.h>  // clip_grad.h does not include what it uses
-
-#include <torch/nn/utils/clip_grad.h>
-#include <torch/optim/adamw.h>
-#include <torch/optim/sgd.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_set>
-#include <utility>
 
 #include "edgecompress/error.h"
 
@@ -16,106 +12,141 @@ namespace edgecompress {
 
 Options<OptimizerOptions> optimizer_options(const OptimizerOptions& defaults) {
   Options<OptimizerOptions> o(defaults);
-  o.add("name", &OptimizerOptions::name, "the optimiser").one_of({"sgd", "adamw"});
-  o.add("lr", &OptimizerOptions::lr, "learning rate; by default 0.01 for sgd, 0.001 for adamw")
+  o.add("name", &OptimizerOptions::name, "the optimiser").one_of({"sgd", "adam", "adamw", "lamb"});
+  o.add("lr", &OptimizerOptions::lr, "learning rate; by default 0.01 for sgd, 0.001 for the others")
       .above(0);
-  o.add("momentum", &OptimizerOptions::momentum, "sgd: share of the last update that goes on")
+  o.add("momentum", &OptimizerOptions::momentum, "share of the last update that goes on")
       .at_least(0)
-      .below(1);
-  o.add("nesterov", &OptimizerOptions::nesterov, "sgd: look ahead; needs momentum");
+      .below(1)
+      .only_with("name", {"sgd"});
+  o.add("nesterov", &OptimizerOptions::nesterov, "look ahead; needs momentum")
+      .only_with("name", {"sgd"});
   o.add("weight_decay", &OptimizerOptions::weight_decay,
         "pull of weights towards 0; not on tensors of one dimension (norms, biases)")
       .at_least(0);
   return o;
 }
 
-struct Optimizer::Torch {
-  std::unique_ptr<torch::optim::Optimizer> optimizer;
-  std::vector<double> lr_factors;  // of the optimiser's groups
-};
-
 namespace {
 
-std::vector<OptimizerGroup> without_repetition(std::vector<OptimizerGroup> groups) {
-  std::unordered_set<const void*> seen;
-  for (OptimizerGroup& group : groups) {
-    auto& tensors = group.parameters;
-    const auto is_seen = [&](const at::Tensor& tensor) {
-      return !seen.insert(tensor.unsafeGetTensorImpl()).second;
-    };
-    tensors.erase(std::remove_if(tensors.begin(), tensors.end(), is_seen), tensors.end());
+using Memory = Optimizer::Memory;
+
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999;
+
+void follow_sgd(at::Tensor& weight, at::Tensor gradient, Memory& memory, double lr, double decay,
+                const OptimizerOptions& options) {
+  if (decay > 0) gradient = gradient.add(weight, decay);
+  if (options.momentum > 0) {
+    if (!memory.first.defined()) memory.first = at::zeros_like(weight);
+    memory.first.mul_(options.momentum).add_(gradient);
+    gradient = options.nesterov ? gradient.add(memory.first, options.momentum) : memory.first;
   }
-  return groups;
+  weight.add_(gradient, -lr);
 }
 
-/// Two of the optimiser's groups for each of ours: what decays, and what does not.
-template <class TorchOptimizer, class TorchOptions>
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<OptimizerGroup>& groups,
-                                                        const TorchOptions& options) {
-  std::vector<torch::optim::OptimizerParamGroup> torch_groups;
-  for (const OptimizerGroup& group : groups) {
-    std::vector<at::Tensor> decayed, undecayed;
-    for (const at::Tensor& parameter : group.parameters) {
-      (parameter.dim() > 1 ? decayed : undecayed).push_back(parameter);
-    }
-    torch_groups.emplace_back(decayed, std::make_unique<TorchOptions>(options));
-    torch_groups.emplace_back(undecayed, std::make_unique<TorchOptions>(options));
+void take_moments(const at::Tensor& weight, const at::Tensor& gradient, Memory& memory) {
+  if (!memory.first.defined()) {
+    memory.first = at::zeros_like(weight);
+    memory.second = at::zeros_like(weight);
   }
-  auto optimizer = std::make_unique<TorchOptimizer>(std::move(torch_groups), options);
-  // Only now: 2.14's constructor takes a group's 0 for "not given" and puts the common decay there.
-  for (std::size_t i = 1; i < optimizer->param_groups().size(); i += 2) {
-    static_cast<TorchOptions&>(optimizer->param_groups()[i].options()).weight_decay(0);
-  }
-  return optimizer;
+  memory.first.mul_(kBeta1).add_(gradient, 1 - kBeta1);
+  memory.second.mul_(kBeta2).addcmul_(gradient, gradient, 1 - kBeta2);
 }
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::vector<OptimizerGroup>& groups,
-                                                        const OptimizerOptions& options) {
-  const double lr = options.learning_rate();
-  if (options.name == "adamw") {
-    return make_optimizer<torch::optim::AdamW>(
-        groups, torch::optim::AdamWOptions(lr).weight_decay(options.weight_decay));
+/// sqrt(s) + eps.
+at::Tensor spread_of(const Memory& memory, double epsilon) {
+  const double correction = 1 - std::pow(kBeta2, static_cast<double>(memory.steps));
+  return memory.second.sqrt().div_(std::sqrt(correction)).add_(epsilon);
+}
+
+double correction_of_mean(const Memory& memory) {
+  return 1 - std::pow(kBeta1, static_cast<double>(memory.steps));
+}
+
+void follow_adam(at::Tensor& weight, at::Tensor gradient, Memory& memory, double lr, double decay,
+                 const OptimizerOptions& options) {
+  if (decay > 0 && options.name == "adamw") weight.mul_(1 - lr * decay);
+  if (decay > 0 && options.name == "adam") gradient = gradient.add(weight, decay);
+  take_moments(weight, gradient, memory);
+  weight.addcdiv_(memory.first, spread_of(memory, 1e-8), -lr / correction_of_mean(memory));
+}
+
+void follow_lamb(at::Tensor& weight, at::Tensor gradient, Memory& memory, double lr, double decay,
+                 const OptimizerOptions&) {
+  take_moments(weight, gradient, memory);
+  at::Tensor update = memory.first.div(spread_of(memory, 1e-6)).div_(correction_of_mean(memory));
+  if (decay > 0) update.add_(weight, decay);
+  double trust = 1;
+  if (weight.dim() > 1) {
+    const double of_weight = weight.norm().item<double>();
+    const double of_update = update.norm().item<double>();
+    if (of_weight > 0 && of_update > 0) trust = of_weight / of_update;
   }
-  return make_optimizer<torch::optim::SGD>(groups, torch::optim::SGDOptions(lr)
-                                                       .momentum(options.momentum)
-                                                       .nesterov(options.nesterov)
-                                                       .weight_decay(options.weight_decay));
+  weight.add_(update, -lr * trust);
 }
 
 }  // namespace
 
 Optimizer::Optimizer(const std::vector<OptimizerGroup>& groups, const OptimizerOptions& options)
-    : torch_(std::make_unique<Torch>()) {
+    : options_(options) {
   if (options.name == "sgd" && options.nesterov && options.momentum == 0) {
     throw Error(ExitCode::kRecipe, "optimizer: nesterov needs a momentum above 0, found 0",
                 "set a momentum (0.9 is usual) or leave nesterov out");
   }
-  const std::vector<OptimizerGroup> unique = without_repetition(groups);
-  for (const OptimizerGroup& group : unique) {
-    parameters_.insert(parameters_.end(), group.parameters.begin(), group.parameters.end());
-    torch_->lr_factors.insert(torch_->lr_factors.end(), 2, group.lr_factor);
+  std::unordered_set<const void*> seen;
+  for (const OptimizerGroup& group : groups) {
+    for (const at::Tensor& parameter : group.parameters) {
+      if (!seen.insert(parameter.unsafeGetTensorImpl()).second) continue;
+      parameters_.push_back(parameter);
+      lr_factors_.push_back(group.lr_factor);
+    }
   }
-  torch_->optimizer = make_optimizer(unique, options);
+  memory_.resize(parameters_.size());
 }
 
-Optimizer::~Optimizer() = default;
-
 void Optimizer::forget_gradients() {
-  // Undefined instead of zero: what the loss does not depend on is then left alone by the
-  // optimiser, decay and momentum included.
+  // Undefined instead of zero: what the loss does not depend on is then left alone.
   for (at::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
 }
 
 void Optimizer::clip_gradients(double largest_norm) {
-  torch::nn::utils::clip_grad_norm_(parameters_, largest_norm);
+  std::vector<at::Tensor> norms;
+  for (const at::Tensor& parameter : parameters_) {
+    if (parameter.grad().defined()) norms.push_back(parameter.grad().norm());
+  }
+  if (norms.empty()) return;
+  const double norm = at::stack(norms).norm().item<double>();
+  const double factor = largest_norm / (norm + 1e-6);
+  if (factor >= 1) return;
+  for (const at::Tensor& parameter : parameters_) {
+    if (parameter.grad().defined()) parameter.grad().mul_(factor);
+  }
 }
 
 void Optimizer::step(double lr) {
-  auto& groups = torch_->optimizer->param_groups();
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    groups[i].options().set_lr(lr * torch_->lr_factors[i]);
+  const at::NoGradGuard no_grad;
+  const auto follow = options_.name == "sgd"    ? follow_sgd
+                      : options_.name == "lamb" ? follow_lamb
+                                                : follow_adam;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    at::Tensor& parameter = parameters_[i];
+    if (!parameter.grad().defined()) continue;
+    ++memory_[i].steps;
+    follow(parameter, parameter.grad(), memory_[i], lr * lr_factors_[i],
+           parameter.dim() > 1 ? options_.weight_decay : 0, options_);
   }
-  torch_->optimizer->step();
+}
+
+void Optimizer::remember(const std::vector<Memory>& memory) {
+  // In the parameters' own memory layout, as the steps would have left it.
+  const auto laid_out = [](const at::Tensor& stored, const at::Tensor& parameter) {
+    return stored.defined() ? at::empty_like(parameter.detach()).copy_(stored) : at::Tensor();
+  };
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    memory_[i].steps = memory.at(i).steps;
+    memory_[i].first = laid_out(memory[i].first, parameters_[i]);
+    memory_[i].second = laid_out(memory[i].second, parameters_[i]);
+  }
 }
 
 }  // namespace edgecompress

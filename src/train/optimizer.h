@@ -1,9 +1,9 @@
-// LibTorch's optimisers behind our options.
+// How weights follow their gradients.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <memory>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,13 +13,13 @@
 namespace edgecompress {
 
 struct OptimizerOptions {
-  std::string name = "sgd";    ///< sgd, adamw
-  std::optional<double> lr;    ///< null: 0.01 (sgd), 0.001 (adamw)
+  std::string name = "sgd";    ///< sgd, adam, adamw, lamb
+  std::optional<double> lr;    ///< null: 0.01 (sgd), 0.001 (the others)
   double momentum = 0.9;       ///< sgd
   bool nesterov = false;       ///< sgd; needs momentum > 0
   double weight_decay = 1e-4;  ///< not on tensors of one dimension (norms, biases)
 
-  double learning_rate() const { return lr.value_or(name == "adamw" ? 1e-3 : 1e-2); }
+  double learning_rate() const { return lr.value_or(name == "sgd" ? 1e-2 : 1e-3); }
 };
 Options<OptimizerOptions> optimizer_options(const OptimizerOptions& defaults = {});
 
@@ -29,17 +29,21 @@ struct OptimizerGroup {
   double lr_factor = 1;  ///< of the learning rate that step() is given
 };
 
-/// SGD as torch.optim.SGD does it (g += decay * w; v = momentum * v + g; w -= lr * v, or
-/// lr * (g + momentum * v) with nesterov) and AdamW (Loshchilov & Hutter 2019, "Decoupled Weight
-/// Decay Regularization"; betas 0.9 and 0.999, eps 1e-8).
+/// With gradient g, weight w and decay d (0 for tensors of one dimension):
+///   sgd    g += d w; v = momentum v + g; w -= lr v, or lr (g + momentum v) with nesterov
+///   adam   g += d w; w -= lr m / (sqrt(s) + eps), m and s the bias-corrected moving averages of g
+///          and g^2 (Kingma & Ba 2015; betas 0.9 and 0.999, eps 1e-8)
+///   adamw  w -= lr d w, then as adam without decay (Loshchilov & Hutter 2019, "Decoupled Weight
+///          Decay Regularization")
+///   lamb   w -= lr (|w| / |u|) u with u = m / (sqrt(s) + eps) + d w; the factor is 1 for tensors
+///          of one dimension and where a norm is 0 (You et al. 2020, "Large Batch Optimization for
+///          Deep Learning: Training BERT in 76 minutes"; eps 1e-6)
+/// A tensor without a gradient is left alone, decay and momentum included.
 class Optimizer {
  public:
   /// A tensor that is given twice (tied weights) is trained once, as the first one. Throws
   /// Error(kRecipe) for nesterov without momentum.
   Optimizer(const std::vector<OptimizerGroup>& groups, const OptimizerOptions& options);
-  ~Optimizer();
-  Optimizer(const Optimizer&) = delete;
-  Optimizer& operator=(const Optimizer&) = delete;
 
   /// Without repetition.
   const std::vector<at::Tensor>& parameters() const { return parameters_; }
@@ -48,10 +52,20 @@ class Optimizer {
   void clip_gradients(double largest_norm);
   void step(double lr);
 
+  /// What the steps of a parameter so far left behind.
+  struct Memory {
+    std::int64_t steps = 0;
+    at::Tensor first, second;  ///< v, or m and s before their correction; undefined: none yet
+  };
+  /// One for each of parameters(), in order; to be stored and put back.
+  const std::vector<Memory>& memory() const { return memory_; }
+  void remember(const std::vector<Memory>& memory);
+
  private:
-  struct Torch;
+  OptimizerOptions options_;
   std::vector<at::Tensor> parameters_;
-  std::unique_ptr<Torch> torch_;
+  std::vector<double> lr_factors_;
+  std::vector<Memory> memory_;
 };
 
 }  // namespace edgecompress

@@ -12,8 +12,10 @@
 #include "model/model.h"
 #include "recipe/options.h"
 #include "train/losses.h"
+#include "train/mixing.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/trainable.h"
 #include "train/training_context.h"
 
 namespace edgecompress {
@@ -23,7 +25,11 @@ struct TrainOptions {
   std::int64_t epochs = 1;
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
-  double clip_grad_norm = 0;  ///< largest 2-norm of all gradients together; 0: no clipping
+  std::int64_t accumulate = 1;  ///< batches whose gradients make one step
+  double clip_grad_norm = 0;    ///< largest 2-norm of all gradients together; 0: no clipping
+  std::optional<MixingOptions> mixing;
+  std::string batch_norms = "train";  ///< train, frozen, reestimate (their statistics)
+  double ema = 0;                     ///< decay of the weights' moving average; 0: none
   std::int64_t patience = 0;  ///< early stopping: epochs without a better score; 0: run them all
   bool keep_best = true;      ///< end with the weights of the best epoch by the choice set's score
   bool keep_zeros = true;     ///< weights that are exactly 0 (pruned) stay 0
@@ -34,19 +40,6 @@ Options<TrainOptions> train_options(const TrainOptions& defaults = {});
 /// Called between a step's backward pass and its update, with the steps done before it and the
 /// steps in all; may add to the gradients of the parameters. Empty: nothing is added.
 using Regularizer = std::function<void(std::int64_t step, std::int64_t steps)>;
-
-/// Parameters that train alike.
-struct ParameterGroup {
-  std::vector<std::string> names;  ///< dotted
-  double lr_factor = 1;            ///< of the training's learning rate
-  /// Share of the training's steps before which the group stays as it is, in [0, 1); until then its
-  /// gradients are not computed either.
-  double start = 0;
-};
-/// Every floating parameter whose name `accepts` lets pass, as one group; no group if there is
-/// none.
-std::vector<ParameterGroup> floating_parameters(
-    const Model& model, const std::function<bool(const std::string&)>& accepts = {});
 
 struct TrainTask {
   std::string name;                        ///< for messages and progress: "finetune"
@@ -83,15 +76,25 @@ struct TrainResult {
   std::map<std::string, double> counts() const;
   Json curves() const;
   std::string summary() const;
+
+  /// All that a training changes here as it goes on, for its checkpoints.
+  Json stored() const;
+  void restore(const Json& stored);
 };
 
 /// Trains `task.parameters` of `model` in place: training mode and gradients inside, eval mode and
 /// the model's own `requires_grad` flags and memory layout after, also when it throws (then the
-/// weights are those of the last whole step). Running statistics of batch norms move along.
+/// weights are those of the last whole step). Batches go to the device that the parameters are on.
+/// Running statistics of batch norms move along, stay (frozen), or are measured anew after each
+/// epoch over at most 1024 training samples (reestimate).
+/// With `ema` the averaged weights are what is scored and what the model ends with.
 /// With a choice set and keep_best, the model ends with the weights that scored best there, those
 /// before training included, so it is never worse than it was.
 /// The same task on the same model gives the same bytes; LibTorch's global random state is left as
 /// it was found.
+/// The task's checkpoint is saved after each epoch, when its interval is over and when the training
+/// is interrupted; if the one that is there is of the same training (name, seed, parameters and
+/// their first values, steps), it goes on from there, to the same bytes.
 /// Throws Error(kPass) if the loss becomes non-finite, naming epoch, step and learning rate, and
 /// Error(kInterrupted).
 TrainResult train(Model& model, const TrainTask& task, Progress& progress);

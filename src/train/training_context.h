@@ -19,6 +19,7 @@ struct Checkpoint {
   std::function<std::optional<std::string>()> load;
   /// Replaces what was saved before. Atomic: after a crash the old bytes or the new ones are there.
   std::function<void(const std::string& bytes)> save;
+  double interval_s = 60;  ///< between two that are saved within an epoch
 };
 
 /// All that trainings need of the run.
@@ -30,6 +31,7 @@ struct TrainingContext {
   std::uint64_t seed = 0;
   /// The score on the set where choices are made (early stopping); empty without labels.
   std::function<Score(const Forward&)> score;
+  /// A pass's trainings share it: the last one's state is what is there.
   Checkpoint checkpoint;
 
   /// The same with a seed of its own, for one of a pass's trainings.

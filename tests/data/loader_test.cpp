@@ -40,6 +40,18 @@ TEST(Loader, MayDropTheLastBatch) {
   EXPECT_EQ(read_through(Loader(numbers(3), 4, 0, 0, true)).size(), 0u);
 }
 
+TEST(Loader, GoesOnWhereAnotherOneStopped) {
+  const auto all = read_through(Loader(numbers(20), 6, 5, 2));
+  Loader rest(numbers(20), 6, 5, 2, false, /*skipped=*/2);
+  EXPECT_EQ(rest.batches(), 4);
+  Batch batch;
+  ASSERT_TRUE(rest.next(batch));
+  EXPECT_TRUE(at::equal(batch.inputs[0], all[2]));
+  ASSERT_TRUE(rest.next(batch));
+  EXPECT_TRUE(at::equal(batch.inputs[0], all[3]));
+  EXPECT_FALSE(rest.next(batch));
+}
+
 TEST(Loader, ASeededOrderIsAPermutationOfItsOwnForEachEpoch) {
   const auto first = at::cat(read_through(Loader(numbers(100), 8, 5, 0)));
   const auto again = at::cat(read_through(Loader(numbers(100), 32, 5, 0)));

@@ -53,6 +53,58 @@ TEST(TargetLoss, AutoIsMeanSquaredErrorForNumbers) {
   EXPECT_NEAR(loss_of(named("l1"), output, at::tensor({0.0F, 5.0F})), (1 + 3) / 2.0, 1e-6);
 }
 
+TEST(TargetLoss, BinaryCrossEntropyTakesOutputsAsLogOdds) {
+  // Log odds of log 3 are a probability of 3/4.
+  const at::Tensor output = at::tensor({kLog3, kLog3}).view({2, 1});
+  EXPECT_NEAR(loss_of(named("bce"), output, at::tensor({1.0, 0.5}).view({2, 1})),
+              (std::log(4.0 / 3) + 0.5 * std::log(4.0 / 3) + 0.5 * std::log(4.0)) / 2, 1e-9);
+  EXPECT_NEAR(loss_of(named("bce"), output, at::tensor({1L, 0L})),
+              (std::log(4.0 / 3) + std::log(4.0)) / 2, 1e-9);
+}
+
+TEST(TargetLoss, BinaryCrossEntropyRefusesTargetsThatAreNoProbabilities) {
+  EXPECT_THROW(loss_of(named("bce"), at::zeros({2, 1}), at::tensor({0L, 2L})), Error);
+  EXPECT_THROW(loss_of(named("bce"), at::zeros({2, 1}), at::tensor({-0.5F, 1.0F})), Error);
+}
+
+TEST(TargetLoss, OfMixedSamplesCountsBothTargetsByTheirShares) {
+  Batch batch;
+  batch.size = 1;
+  batch.target = at::tensor({1L});
+  batch.other_target = at::tensor({0L});
+  batch.other_share = 0.25;
+  EXPECT_NEAR(target_loss({})({quarter_scores()}, batch).item<double>(),
+              0.75 * std::log(4.0 / 3) + 0.25 * std::log(4.0), 1e-9);
+}
+
+/// Of every loss, in double, against (loss(x + h) - loss(x - h)) / 2h.
+TEST(TargetLoss, GradientsAreThoseOfFiniteDifferences) {
+  at::manual_seed(1);
+  const at::Tensor classes = at::randint(0, 4, {3}, at::kLong);
+  const at::Tensor numbers = at::rand({3, 4}, at::kDouble);
+  for (const auto& [options, target] :
+       std::vector<std::pair<LossOptions, at::Tensor>>{{named("cross_entropy"), classes},
+                                                       {named("cross_entropy", 0.2), classes},
+                                                       {named("bce"), numbers},
+                                                       {named("mse"), numbers},
+                                                       {named("l1"), numbers}}) {
+    at::Tensor output = at::randn({3, 4}, at::kDouble);
+    at::Tensor trained = output.clone().set_requires_grad(true);
+    Batch batch;
+    batch.target = target;
+    target_loss(options)({trained}, batch).backward();
+    constexpr double kStep = 1e-6;
+    for (std::int64_t i = 0; i < output.numel(); ++i) {
+      at::Tensor up = output.clone(), down = output.clone();
+      up.view({-1})[i] += kStep;
+      down.view({-1})[i] -= kStep;
+      const double slope =
+          (loss_of(options, up, target) - loss_of(options, down, target)) / (2 * kStep);
+      EXPECT_NEAR(trained.grad().view({-1})[i].item<double>(), slope, 1e-8) << options.name;
+    }
+  }
+}
+
 TEST(TargetLoss, NamesBothShapesWhenTheyCanNotBeCompared) {
   try {
     loss_of(named("mse"), at::zeros({4, 10}), at::zeros({4, 3}));

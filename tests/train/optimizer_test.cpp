@@ -109,6 +109,85 @@ TEST(AdamW, SecondStepFollowsTheCorrectedMoments) {
   expect_values(w, {0.5 - 0.1 - 0.1 * mean / std::sqrt(square)});
 }
 
+TEST(Adam, TakesDecayAsPartOfTheGradient) {
+  OptimizerOptions options;
+  options.name = "adam";
+  options.weight_decay = 0.5;
+  at::Tensor matrix = parameter({2}, {1, 1});
+  at::Tensor vector = parameter({2}, {1});
+  Optimizer optimizer({{{matrix, vector}}}, options);
+  for (int i = 0; i < 2; ++i) {
+    matrix.mutable_grad() = at::full({1, 1}, i == 0 ? -3.0F : 0.0F);
+    vector.mutable_grad() = at::full({1}, i == 0 ? -3.0F : 0.0F);
+    optimizer.step(0.1);
+  }
+  // Gradients of the matrix: -3 + 0.5 * 2 = -2, then 0.5 * 2.1 = 1.05; of the vector: -3, then 0.
+  const auto second = [](double first, double then) {
+    const double mean = (0.9 * 0.1 * first + 0.1 * then) / (1 - 0.9 * 0.9);
+    const double square =
+        (0.999 * 0.001 * first * first + 0.001 * then * then) / (1 - 0.999 * 0.999);
+    return 0.1 * mean / std::sqrt(square);
+  };
+  expect_values(matrix, {2.1 - second(-2, 1.05)});
+  expect_values(vector, {2.1 - second(-3, 0)});
+}
+
+OptimizerOptions lamb(double weight_decay) {
+  OptimizerOptions options;
+  options.name = "lamb";
+  options.weight_decay = weight_decay;
+  return options;
+}
+
+TEST(Lamb, StepsByTheNormOfTheWeight) {
+  at::Tensor w = parameter({3, 4}, {1, 2});
+  Optimizer optimizer({{{w}}}, lamb(0));
+  step(optimizer, w, {2, -5}, 0.1);
+  // u = (1, -1) in step one, |w| = 5, |u| = sqrt(2).
+  const double length = 0.1 * 5 / std::sqrt(2.0);
+  expect_values(w, {3 - length, 4 + length});
+}
+
+TEST(Lamb, CountsDecayAsPartOfTheUpdate) {
+  at::Tensor w = parameter({3, 4}, {1, 2});
+  Optimizer optimizer({{{w}}}, lamb(0.5));
+  step(optimizer, w, {2, -5}, 0.1);
+  // u = (1 + 1.5, -1 + 2).
+  const double trust = 5 / std::sqrt(2.5 * 2.5 + 1);
+  expect_values(w, {3 - 0.1 * trust * 2.5, 4 - 0.1 * trust});
+}
+
+TEST(Lamb, NeitherDecaysNorStretchesVectorsAndZeros) {
+  at::Tensor vector = parameter({3}, {1});
+  at::Tensor zero = parameter({0, 0}, {1, 2});
+  Optimizer optimizer({{{vector, zero}}}, lamb(0.5));
+  vector.mutable_grad() = at::ones({1});
+  zero.mutable_grad() = at::ones({1, 2});
+  optimizer.step(0.1);
+  expect_values(vector, {2.9});
+  expect_values(zero, {-0.1, -0.1});
+}
+
+TEST(Optimizer, GoesOnFromAMemoryAsIfItHadNeverStopped) {
+  for (const char* name : {"sgd", "adam", "adamw", "lamb"}) {
+    OptimizerOptions options;
+    options.name = name;
+    at::Tensor whole = parameter({1, -2, 3, 4}, {2, 2});
+    at::Tensor parted = parameter({1, -2, 3, 4}, {2, 2});
+    Optimizer optimizer({{{whole}}}, options);
+    std::vector<Optimizer::Memory> memory(1);
+    for (int i = 0; i < 4; ++i) {
+      const auto f = static_cast<float>(i);
+      step(optimizer, whole, {f, 1, 2 - f, -1}, 0.1);
+      Optimizer anew({{{parted}}}, options);
+      anew.remember(memory);
+      step(anew, parted, {f, 1, 2 - f, -1}, 0.1);
+      memory = anew.memory();
+    }
+    EXPECT_TRUE(whole.equal(parted)) << name;
+  }
+}
+
 TEST(Optimizer, DefaultLearningRateFitsTheMethod) {
   OptimizerOptions options;
   EXPECT_EQ(options.learning_rate(), 0.01);

@@ -1,6 +1,7 @@
 // Training against stock PyTorch: the same network, batches and settings give the same losses and
 // the same weights.
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <torch/csrc/jit/serialization/pickle.h>
@@ -8,7 +9,9 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <numeric>
 
+#include "data/tensor_dataset.h"
 #include "support/tiny_models.h"
 #include "train/trainer.h"
 #include "util/file.h"
@@ -40,7 +43,16 @@ Ran run_command(const std::string& command) {
 struct Case {
   const char* network;
   const char* optimizer;
+  const char* loss = "cross_entropy";
+  const char* schedule = "cosine";
 };
+
+/// What the network is to give, in the loss's own kind.
+at::Tensor targets_for(const std::string& loss, std::int64_t samples, std::int64_t outputs) {
+  const at::Tensor numbers =
+      at::rand({samples, outputs}, at::make_generator<at::CPUGeneratorImpl>(7));
+  return loss == "bce" ? numbers : 2 * numbers - 1;
+}
 
 class StockPyTorch : public ::testing::TestWithParam<Case> {
  protected:
@@ -82,15 +94,24 @@ TEST_P(StockPyTorch, TrainsToTheSameLossesAndWeights) {
   task.options.clip_grad_norm = 1;
   const bool is_sgd = GetParam().optimizer == std::string("sgd");
   task.options.optimizer = {GetParam().optimizer, is_sgd ? 0.05 : 0.01, 0.9, is_sgd, 0.01};
-  task.loss = target_loss({"auto", 0.1});
+  task.options.schedule.name = GetParam().schedule;
+  const std::string loss = GetParam().loss;
+  task.loss = target_loss({loss, loss == "cross_entropy" ? 0.1 : 0});
   task.data = testing::make_tiny_data(tiny, 96, 1);
+  if (loss != "cross_entropy") {
+    std::vector<std::int64_t> all(96);
+    std::iota(all.begin(), all.end(), 0);
+    task.data = std::make_shared<TensorDataset>(task.data->read(all, 0).inputs,
+                                                targets_for(loss, 96, tiny.classes));
+  }
   task.batch_size = 32;
   task.seed = 11;
   write_batches(task);
 
   const Ran stock =
       run_command("/usr/bin/python3 " EDGECOMPRESS_SOURCE_DIR "/tests/train/train_in_pytorch.py " +
-                  folder_.string() + " " + GetParam().optimizer + " 2>/dev/null");
+                  folder_.string() + " " + GetParam().optimizer + " " + loss + " " +
+                  GetParam().schedule + " 2>/dev/null");
   if (stock.status == 77 || stock.status == 127) GTEST_SKIP() << "stock PyTorch is not installed";
   ASSERT_EQ(stock.status, 0);
   const Json expected = Json::parse(stock.output);
@@ -116,8 +137,13 @@ TEST_P(StockPyTorch, TrainsToTheSameLossesAndWeights) {
 INSTANTIATE_TEST_SUITE_P(
     TinyNetworks, StockPyTorch,
     ::testing::Values(Case{"cnn", "sgd"}, Case{"lstm", "adamw"}, Case{"residual_cnn", "sgd"},
-                      Case{"depthwise_cnn", "sgd"}, Case{"conv1d", "sgd"}, Case{"lstm", "sgd"}),
-    [](const auto& test) { return std::string(test.param.network) + "_" + test.param.optimizer; });
+                      Case{"depthwise_cnn", "sgd"}, Case{"conv1d", "sgd"}, Case{"lstm", "sgd"},
+                      Case{"mlp", "adam"}, Case{"mlp", "adamw", "bce"}, Case{"mlp", "sgd", "mse"},
+                      Case{"lstm", "adam", "l1"}, Case{"cnn", "sgd", "cross_entropy", "one_cycle"}),
+    [](const auto& test) {
+      const Case& c = test.param;
+      return std::string(c.network) + "_" + c.optimizer + "_" + c.loss + "_" + c.schedule;
+    });
 
 }  // namespace
 }  // namespace edgecompress

@@ -114,6 +114,110 @@ TEST(Train, FollowsTheScheduleStepByStep) {
   hand.expect(1.35 - 0.085, 0.7 - 0.17, 1.1 - 0.085);
 }
 
+TEST(Train, AccumulatesBatchesAsIfTheyWereOne) {
+  Model once = tiny("mlp");
+  Model parts = once.clone();
+  TrainTask task = task_for(once, tiny_data("mlp", 44));  // the last step has fewer
+  task.options.epochs = 2;
+  const TrainResult expected = run(once, task);
+  task.batch_size = 4;
+  task.options.accumulate = 4;
+  const TrainResult result = run(parts, task);
+  EXPECT_EQ(result.steps, 6);
+  EXPECT_NEAR(result.losses[1], expected.losses[1], 1e-5);
+  const auto left = weights_of(once), right = weights_of(parts);
+  for (std::size_t i = 0; i < left.size(); ++i)
+    EXPECT_TRUE(at::allclose(left[i], right[i], 1e-4, 1e-6)) << i;
+}
+
+TEST(Train, EndsWithTheAverageOfTheWeightsAndScoresIt) {
+  ByHand hand;
+  TrainTask task = task_for(hand.model, hand.data);
+  task.options.epochs = 2;
+  task.options.ema = 0.2;
+  // w = 0.5, 1.35, then as in FollowsTheSchedule but with lr 0.1: 1.35 - 0.17 = 1.18. The decay is
+  // min(0.2, 2 / 11) in step one, 0.2 in step two.
+  const double first = 2.0 / 11 * 0.5 + 9.0 / 11 * 1.35;
+  const double second = 0.2 * first + 0.8 * 1.18;
+  std::vector<double> scored;
+  task.score = [&](const Forward&) {
+    scored.push_back(hand.model.tensor("fc.weight")[0][0].item<double>());
+    Score score;
+    score.value = static_cast<double>(scored.size());
+    return score;
+  };
+  run(hand.model, task);
+  ASSERT_EQ(scored.size(), 3U);
+  EXPECT_NEAR(scored[1], first, 1e-5);
+  EXPECT_NEAR(scored[2], second, 1e-5);
+  EXPECT_NEAR(hand.model.tensor("fc.weight")[0][0].item<double>(), second, 1e-5);
+  task.score = {};
+  ByHand unscored;
+  run(unscored.model, task);
+  EXPECT_NEAR(unscored.model.tensor("fc.weight")[0][0].item<double>(), second, 1e-5);
+}
+
+TEST(Train, AveragesStatisticsOfBatchNormsToo) {
+  Model model = tiny("cnn");
+  Model plain = model.clone();
+  TrainTask task = task_for(model, tiny_data("cnn", 16));
+  const at::Tensor before = model.tensor("bn1.running_mean").clone();
+  run(plain, task);
+  task.options.ema = 0.9;
+  run(model, task);  // one step: the decay is 2 / 11
+  const at::Tensor expected = at::lerp(before, plain.tensor("bn1.running_mean"), 9.0 / 11);
+  EXPECT_TRUE(at::allclose(model.tensor("bn1.running_mean"), expected, 1e-5, 1e-6));
+}
+
+TEST(Train, MixesSamplesAnewInEveryBatch) {
+  Model model = tiny("cnn");
+  TrainTask task = task_for(model, tiny_data("cnn"));
+  task.options.mixing = MixingOptions{"mixup", 1.0};
+  std::vector<double> shares;
+  const LossFunction loss = task.loss;
+  task.loss = [&](const std::vector<at::Tensor>& outputs, const Batch& batch) {
+    EXPECT_TRUE(batch.other_target.defined());
+    shares.push_back(batch.other_share);
+    return loss(outputs, batch);
+  };
+  run(model, task);
+  ASSERT_EQ(shares.size(), 3U);
+  EXPECT_NE(shares[0], shares[1]);
+  EXPECT_NE(shares[1], shares[2]);
+}
+
+TEST(Train, WithFrozenBatchNormsUsesTheirStatisticsAndLeavesThem) {
+  Model model = tiny("cnn");
+  TrainTask task = task_for(model, tiny_data("cnn", 16));
+  task.options.batch_norms = "frozen";
+  const std::string graph = model.graph().toString();
+  const at::Tensor mean = model.tensor("bn1.running_mean").clone();
+  const at::Tensor scale = model.tensor("bn1.weight").detach().clone();
+  Batch batch = task.data->read({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, 0);
+  const double in_eval_mode = task.loss(model.forward(batch.inputs), batch).item<double>();
+  const TrainResult result = run(model, task);
+  EXPECT_NEAR(result.losses[0], in_eval_mode, 1e-5);
+  EXPECT_TRUE(model.tensor("bn1.running_mean").equal(mean));
+  EXPECT_FALSE(model.tensor("bn1.weight").equal(scale));
+  EXPECT_EQ(model.graph().toString(), graph);
+}
+
+TEST(Train, CanMeasureStatisticsOfBatchNormsAnewAfterEachEpoch) {
+  Model model = tiny("cnn");
+  TrainTask task = task_for(model, tiny_data("cnn"));
+  task.options.batch_norms = "reestimate";
+  run(model, task);
+  const std::shared_ptr<const Dataset> data = task.data;
+  std::vector<std::int64_t> all(48);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
+  const at::NoGradGuard no_grad;
+  const at::Tensor input = data->read(all, 0).inputs[0];
+  const at::Tensor x = at::conv2d(input, model.tensor("conv1.weight"), {}, 1, 1);
+  const at::Tensor mean = x.mean(at::IntArrayRef{0, 2, 3});
+  ASSERT_EQ(mean.sizes(), model.tensor("bn1.running_mean").sizes());
+  EXPECT_TRUE(at::allclose(model.tensor("bn1.running_mean"), mean, 1e-4, 1e-5));
+}
+
 TEST(Train, TrainsOnlyTheChosenParametersAndRestoresTheFlags) {
   ByHand hand;
   TrainTask task = task_for(hand.model, hand.data);
@@ -336,7 +440,8 @@ TEST(MakeTask, SaysThatTrainingSamplesAreMissing) {
 
 TEST(TrainOptions, ParseAsARecipeGivesThem) {
   const TrainOptions options = train_options().parse(
-      Json::parse(R"({"epochs": 5, "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.8},
+      Json::parse(
+          R"({"epochs": 5, "mixing": {"name": "cutmix"}, "ema": 0.99, "accumulate": 2, "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.8},
                       "schedule": {"name": "step", "milestones": [0.3]}, "clip_grad_norm": 1})"),
       "/passes/0");
   EXPECT_EQ(options.epochs, 5);
@@ -344,11 +449,15 @@ TEST(TrainOptions, ParseAsARecipeGivesThem) {
   EXPECT_EQ(options.optimizer.momentum, 0.8);
   EXPECT_EQ(options.schedule.milestones, std::vector<double>{0.3});
   EXPECT_EQ(options.clip_grad_norm, 1);
+  ASSERT_TRUE(options.mixing);
+  EXPECT_EQ(options.mixing->name, "cutmix");
+  EXPECT_EQ(options.ema, 0.99);
+  EXPECT_EQ(options.accumulate, 2);
   EXPECT_TRUE(options.keep_zeros);
 }
 
 TEST(TrainOptions, RefuseAnUnknownOptimizer) {
-  EXPECT_THROW(train_options().parse({{"optimizer", {{"name", "adam"}}}}, "/passes/0"), Error);
+  EXPECT_THROW(train_options().parse({{"optimizer", {{"name", "adadelta"}}}}, "/passes/0"), Error);
   EXPECT_THROW(train_options().parse({{"epochs", 0}}, "/passes/0"), Error);
 }
 
