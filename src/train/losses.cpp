@@ -54,7 +54,7 @@ at::Tensor as_output(const at::Tensor& target, const at::Tensor& output) {
   return target.to(output.scalar_type()).view_as(output);
 }
 
-at::Tensor binary_cross_entropy(const at::Tensor& output, const at::Tensor& target) {
+at::Tensor cross_entropy_of_odds(const at::Tensor& output, const at::Tensor& target) {
   const at::Tensor odds = as_output(target, output);
   if ((odds < 0).logical_or(odds > 1).any().item<bool>()) {
     throw Error(ExitCode::kPass, "binary cross entropy needs targets in [0, 1], found others",
@@ -68,7 +68,7 @@ at::Tensor compare(const at::Tensor& output, const at::Tensor& target, const Los
   if (options.name == "cross_entropy" || (options.name == "auto" && is_class_id)) {
     return cross_entropy(output, target, options.label_smoothing);
   }
-  if (options.name == "bce") return binary_cross_entropy(output, target);
+  if (options.name == "bce") return cross_entropy_of_odds(output, target);
   if (options.name == "l1") return at::l1_loss(output, as_output(target, output));
   return at::mse_loss(output, as_output(target, output));
 }

@@ -1,4 +1,6 @@
 #include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "data/tensor_dataset.h"
 #include "data/views.h"
@@ -112,6 +114,28 @@ TEST(Loader, ThrowsWhatTheReadingThrewAfterTheGoodBatches) {
   EXPECT_TRUE(loader.next(batch));
   EXPECT_TRUE(loader.next(batch));
   expect_error([&] { loader.next(batch); }, ExitCode::kData, {"sample 4 is damaged"});
+}
+
+class CountingDataset : public TensorDataset {
+ public:
+  CountingDataset() : TensorDataset({at::arange(10)}) {}
+  Batch read(c10::ArrayRef<std::int64_t> indices, std::uint64_t seed) const override {
+    ++reads;
+    return TensorDataset::read(indices, seed);
+  }
+  mutable std::atomic<int> reads{0};
+};
+
+TEST(Loader, ReadsAheadWhileABatchIsWorkedOn) {
+  const auto set = std::make_shared<CountingDataset>();
+  Loader loader(set, 2);
+  Batch batch;
+  ASSERT_TRUE(loader.next(batch));
+  // Nobody asks for more. A minute is for ever: a reader that waits to be asked never reads again.
+  for (int i = 0; i < 60000 && set->reads < 3; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(set->reads, 3);
 }
 
 TEST(Loader, MayBeLeftBeforeItsEnd) {
