@@ -98,7 +98,7 @@ TEST(Mixing, DrawsTheSameForTheSameSeed) {
 
 TEST(Mixing, WorksWithoutLabels) {
   Batch batch = pictures();
-  batch.target = {};
+  batch.target = at::Tensor();
   mix(batch, {"mixup", 1.0}, 5);
   EXPECT_FALSE(batch.other_target.defined());
 }

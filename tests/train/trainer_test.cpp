@@ -212,7 +212,8 @@ TEST(Train, CanMeasureStatisticsOfBatchNormsAnewAfterEachEpoch) {
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
   const at::NoGradGuard no_grad;
   const at::Tensor input = data->read(all, 0).inputs[0];
-  const at::Tensor x = at::conv2d(input, model.tensor("conv1.weight"), {}, 1, 1);
+  const at::Tensor x =
+      at::conv2d(input, model.tensor("conv1.weight"), model.tensor("conv1.bias"), 1, 1);
   const at::Tensor mean = x.mean(at::IntArrayRef{0, 2, 3});
   ASSERT_EQ(mean.sizes(), model.tensor("bn1.running_mean").sizes());
   EXPECT_TRUE(at::allclose(model.tensor("bn1.running_mean"), mean, 1e-4, 1e-5));

@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <stdexcept>
+
 #include "edgecompress/error.h"
 #include "support/tiny_models.h"
 #include "train/networks.h"
@@ -102,30 +104,34 @@ void expect_same(const Model& left, const Model& right, const std::string& where
 
 struct Case {
   const char* network;
+  /// Shows that one epoch's end takes: scores and estimations of batch norms show too.
+  int shows_to_judge;
   const char* options;
 };
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> cases = {
-      {"cnn", R"({"epochs": 3, "optimizer": {"lr": 0.05, "nesterov": true}, "clip_grad_norm": 1})"},
-      {"transformer", R"({"epochs": 3, "optimizer": {"name": "adamw"}, "ema": 0.9, "accumulate": 2,
+      {"cnn", 2,
+       R"({"epochs": 3, "optimizer": {"lr": 0.05, "nesterov": true}, "clip_grad_norm": 1})"},
+      {"transformer", 2,
+       R"({"epochs": 3, "optimizer": {"name": "adamw"}, "ema": 0.9, "accumulate": 2,
                           "mixing": {"name": "mixup"}, "patience": 2})"},
-      {"residual_cnn", R"({"epochs": 3, "optimizer": {"name": "lamb", "lr": 0.01}, "ema": 0.5,
+      {"residual_cnn", 9, R"({"epochs": 3, "optimizer": {"name": "lamb", "lr": 0.01}, "ema": 0.5,
                            "batch_norms": "reestimate", "mixing": {"name": "cutmix"}})"},
-      {"depthwise_cnn",
+      {"depthwise_cnn", 2,
        R"({"epochs": 2, "batch_norms": "frozen", "optimizer": {"name": "adam"}})"}};
   return cases;
 }
 
 TEST(Checkpoint, OfAnInterruptedTrainingLeadsToTheBytesOfAnUninterruptedOne) {
-  for (const auto& [network, options] : cases()) {
+  for (const auto& [network, shows_to_judge, options] : cases()) {
     Bench bench(network, Json::parse(options));
     Progress silent;
     Model whole = bench.start.clone(), parts = bench.start.clone();
     const auto expected = bench.train_copy(whole, silent);
     ASSERT_TRUE(expected);
-    // Each attempt gets so many shows further; scores and estimations of batch norms show too.
-    for (const int shows : {2, 3, 5, 11}) {
+    for (const int more : {1, 2, 3, 5, 8}) {
+      const int shows = shows_to_judge + more;
       Store store;
       bench.task.checkpoint = store.checkpoint();
       std::optional<TrainResult> result;
@@ -136,7 +142,7 @@ TEST(Checkpoint, OfAnInterruptedTrainingLeadsToTheBytesOfAnUninterruptedOne) {
       }
       const std::string where = std::string(network) + ", every " + std::to_string(shows);
       ASSERT_TRUE(result) << where;
-      EXPECT_GT(attempts, 2) << where;
+      EXPECT_GT(attempts, 1) << where;
       expect_same(whole, parts, where);
       EXPECT_EQ(result->losses, expected->losses) << where;
       EXPECT_EQ(result->scores, expected->scores) << where;
@@ -159,7 +165,7 @@ TEST(Checkpoint, OfTheLastIntervalServesATrainingThatWasKilled) {
   const int saves = store.saves;
   EXPECT_GT(saves, 7);
   ASSERT_TRUE(bench.train_copy(parts, silent));
-  EXPECT_EQ(store.saves - saves, 14 + 2 - saves + 1);  // a step each, an epoch each, one step again
+  EXPECT_EQ(store.saves, 14 + 2);  // of each step and each epoch's end, none of them twice
   expect_same(whole, parts, "killed");
 }
 
