@@ -138,8 +138,9 @@ INSTANTIATE_TEST_SUITE_P(
     TinyNetworks, StockPyTorch,
     ::testing::Values(Case{"cnn", "sgd"}, Case{"lstm", "adamw"}, Case{"residual_cnn", "sgd"},
                       Case{"depthwise_cnn", "sgd"}, Case{"conv1d", "sgd"}, Case{"lstm", "sgd"},
-                      Case{"mlp", "adam"}, Case{"mlp", "adamw", "bce"}, Case{"mlp", "sgd", "mse"},
-                      Case{"lstm", "adam", "l1"}, Case{"cnn", "sgd", "cross_entropy", "one_cycle"}),
+                      Case{"lstm", "adam"}, Case{"lstm", "adamw", "bce"},
+                      Case{"lstm", "sgd", "mse"}, Case{"lstm", "adam", "l1"},
+                      Case{"cnn", "sgd", "cross_entropy", "one_cycle"}),
     [](const auto& test) {
       const Case& c = test.param;
       return std::string(c.network) + "_" + c.optimizer + "_" + c.loss + "_" + c.schedule;

@@ -115,9 +115,9 @@ TEST(Train, FollowsTheScheduleStepByStep) {
 }
 
 TEST(Train, AccumulatesBatchesAsIfTheyWereOne) {
-  Model once = tiny("mlp");
+  Model once = tiny("lstm");
   Model parts = once.clone();
-  TrainTask task = task_for(once, tiny_data("mlp", 44));  // the last step has fewer
+  TrainTask task = task_for(once, tiny_data("lstm", 44));  // the last step has fewer
   task.options.epochs = 2;
   const TrainResult expected = run(once, task);
   task.batch_size = 4;
