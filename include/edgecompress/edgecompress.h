@@ -37,6 +37,12 @@ struct RunRequest {
   std::vector<std::string> set;  ///< "passes/0/ratio=0.3"
   std::vector<std::string> op_libraries;
   bool overwrite = false;
+  /// Goes on with the trainings of a run into the same folder that was cut short; those of another
+  /// recipe, model or data start anew.
+  bool resume = false;
+  /// Where finetune trains: cpu, cuda, or auto (cuda where there is a GPU). Everything else, and
+  /// all that is measured, runs on the CPU.
+  std::string device = "cpu";
   bool dry_run = false;
 };
 
@@ -55,6 +61,7 @@ struct EvaluateRequest {
   std::optional<std::string>
       reference;  ///< a model to compare outputs with; labels are not needed then
   std::optional<std::int64_t> threads;
+  std::string device = "cpu";  ///< cpu, cuda, or auto; INT8 files run on the CPU alone
   std::vector<std::string> op_libraries;
 };
 

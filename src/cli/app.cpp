@@ -144,6 +144,15 @@ void add_threads_option(CLI::App& command, std::optional<std::int64_t>& threads)
       ->check(CLI::Range(0, 4096));
 }
 
+void add_device_option(CLI::App& command, std::string& device, const std::string& what) {
+  command
+      .add_option("--device", device,
+                  "Where " + what + ": cpu, cuda (with a LibTorch that has it), or auto")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->type_name("DEVICE");
+}
+
 void add_op_library_option(CLI::App& command, std::vector<std::string>& libraries) {
   command
       .add_option("--op-library", libraries,

@@ -43,6 +43,7 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 CLI::Option* add_json_flag(CLI::App& command, CommandContext& context, const std::string& summary);
 CLI::Option* add_input_option(CLI::App& command, std::vector<std::string>& inputs);
 void add_threads_option(CLI::App& command, std::optional<std::int64_t>& threads);
+void add_device_option(CLI::App& command, std::string& device, const std::string& what);
 void add_op_library_option(CLI::App& command, std::vector<std::string>& libraries);
 
 }  // namespace edgecompress

@@ -26,6 +26,7 @@ void add_evaluate(CLI::App& app, CommandContext& context) {
                    "Compare the outputs with this model's; needs no labels")
       ->type_name("MODEL");
   add_threads_option(*command, request->threads);
+  add_device_option(*command, request->device, "the models run");
   add_op_library_option(*command, request->op_libraries);
   add_json_flag(*command, context, "Print JSON");
   command->callback(

@@ -25,8 +25,11 @@ void add_run(CLI::App& app, CommandContext& context) {
       ->allow_extra_args(false);
   command->add_option("--seed", request->seed, "Seed of everything that is random");
   add_threads_option(*command, request->threads);
+  add_device_option(*command, request->device, "finetune trains");
   add_op_library_option(*command, request->op_libraries);
   command->add_flag("--overwrite", request->overwrite, "Replace the results of an earlier run");
+  command->add_flag("--resume", request->resume,
+                    "Go on with the trainings of a run into this folder that was cut short");
   command->add_flag("--dry-run", request->dry_run,
                     "Open and check everything, print the plan, write nothing");
   command->callback([&context, request] {

@@ -1,11 +1,13 @@
 // `evaluate`: how well one stored model does on one set of data.
 #include "eval/evaluate.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <filesystem>
 
 #include "eval/size.h"
+#include "model/device.h"
 #include "model/model.h"
 #include "passes/catalogue.h"
 #include "pipeline/commands.h"
@@ -68,6 +70,20 @@ NamedData open_request(const std::string& data) {
                    fs::absolute(data).parent_path(), data);
 }
 
+/// The file as it is stored, run on the device; outputs come back to the CPU.
+Forward load_forward(const std::string& path, at::Device device) {
+  torch::jit::Module module = load_as_stored(path);
+  if (device.is_cpu()) return forward_of(std::move(module));
+  module.to(device);
+  return [device, forward = forward_of(std::move(module))](const std::vector<at::Tensor>& inputs) {
+    std::vector<at::Tensor> moved = inputs;
+    for (at::Tensor& input : moved) input = input.to(device);
+    std::vector<at::Tensor> outputs = forward(moved);
+    for (at::Tensor& output : outputs) output = output.to(at::kCPU);
+    return outputs;
+  };
+}
+
 std::string text_of(const Evaluation& evaluation) {
   Table table({"measure", "value"}, {Table::Align::kLeft, Table::Align::kRight});
   if (evaluation.test) {
@@ -95,8 +111,8 @@ std::string text_of(const Evaluation& evaluation) {
 
 Outcome evaluate_command(const EvaluateRequest& request, Progress& progress) {
   prepare_process(request.threads.value_or(0), request.op_libraries);
-  const torch::jit::Module module = load_as_stored(request.model);
-  const Forward forward = forward_of(module);
+  const at::Device device = find_device(request.device);
+  const Forward forward = load_forward(request.model, device);
   const NamedData data = open_request(request.data);
   const bool is_scored = data.set->has_target() && request.metric != "fidelity";
   if (!is_scored && !request.reference) {
@@ -109,13 +125,13 @@ Outcome evaluate_command(const EvaluateRequest& request, Progress& progress) {
   check_data_fits(forward, sets, request.metric);
 
   Evaluation evaluation;
-  evaluation.size = measure_size(request.model, module);
+  evaluation.size = measure_size(request.model, load_as_stored(request.model));
   if (is_scored) {
     evaluation.test =
         evaluate_score(forward, *data.set, data.batch_size, request.metric, data.name, progress);
   }
   if (request.reference) {
-    evaluation.fidelity = evaluate_fidelity(forward, forward_of(load_as_stored(*request.reference)),
+    evaluation.fidelity = evaluate_fidelity(forward, load_forward(*request.reference, device),
                                             *data.set, data.batch_size, data.name, progress);
   }
   return {ExitCode::kDone, text_of(evaluation), to_json(evaluation).dump(2)};

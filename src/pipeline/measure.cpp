@@ -92,15 +92,15 @@ bool Measurer::can_score(const std::shared_ptr<const Dataset>& data) const {
 }
 
 Evaluation Measurer::measure_common(const std::filesystem::path& file, const Model& model,
-                                    const Forward& forward) {
+                                    const Forward& forward, Comparable outputs) {
   Evaluation evaluation;
   evaluation.size = measure_size(file, load_as_stored(file));
   const auto choices = data_.for_choices();
-  if (can_score(choices)) {
+  if (outputs.with_labels && can_score(choices)) {
     evaluation.validation = evaluate_score(forward, *choices, data_.for_choices_batch(),
                                            spec_.metric, data_.for_choices_name(), progress_);
   }
-  if (can_score(data_.test)) {
+  if (outputs.with_labels && can_score(data_.test)) {
     evaluation.test = data_.test == choices ? evaluation.validation
                                             : evaluate_score(forward, *data_.test, data_.test_batch,
                                                              spec_.metric, "test", progress_);
@@ -112,8 +112,8 @@ Evaluation Measurer::measure_common(const std::filesystem::path& file, const Mod
   return evaluation;
 }
 
-Evaluation Measurer::measure_original(const Model& model) {
-  Evaluation evaluation = measure_common(original_, model, original_forward_);
+Evaluation Measurer::measure_original(const Model& model, Comparable outputs) {
+  Evaluation evaluation = measure_common(original_, model, original_forward_, outputs);
   if (!inputs_.empty()) {
     evaluation.latency =
         measure_latency({{"original", original_}}, inputs_, spec_.latency, progress_).at(0);
@@ -123,10 +123,11 @@ Evaluation Measurer::measure_original(const Model& model) {
   return evaluation;
 }
 
-Evaluation Measurer::measure_step(const std::filesystem::path& file, const Model& model) {
+Evaluation Measurer::measure_step(const std::filesystem::path& file, const Model& model,
+                                  Comparable outputs) {
   const Forward forward = forward_of(load_as_stored(file));
-  Evaluation evaluation = measure_common(file, model, forward);
-  if (fidelity_data_) {
+  Evaluation evaluation = measure_common(file, model, forward, outputs);
+  if (outputs.with_original && fidelity_data_) {
     evaluation.fidelity = evaluate_fidelity(forward, original_outputs_, *fidelity_data_,
                                             fidelity_batch_, fidelity_name_, progress_);
   }

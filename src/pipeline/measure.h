@@ -25,6 +25,12 @@ Forward forward_of(torch::jit::Module module);
 std::shared_ptr<const Dataset> random_inputs(const std::vector<InputSpec>& inputs,
                                              std::int64_t samples, std::uint64_t seed);
 
+/// What the outputs of a network can be compared with.
+struct Comparable {
+  bool with_labels = true;    ///< the data's are of its classes
+  bool with_original = true;  ///< they mean what the original's do
+};
+
 /// Measures the files of one run, all in the same way.
 class Measurer {
  public:
@@ -33,8 +39,9 @@ class Measurer {
            EvaluationSpec spec, std::uint64_t seed, Progress& progress);
 
   /// `model` is the canonical form of `file`, for counting MACs.
-  Evaluation measure_original(const Model& model);
-  Evaluation measure_step(const std::filesystem::path& file, const Model& model);
+  Evaluation measure_original(const Model& model, Comparable outputs);
+  Evaluation measure_step(const std::filesystem::path& file, const Model& model,
+                          Comparable outputs);
 
   /// Measures a model's latency as a share of that of the file `before`, as measure_step() does;
   /// the model is written to `scratch` meanwhile. Empty if the inputs are not known.
@@ -51,7 +58,7 @@ class Measurer {
 
  private:
   Evaluation measure_common(const std::filesystem::path& file, const Model& model,
-                            const Forward& forward);
+                            const Forward& forward, Comparable outputs);
   bool can_score(const std::shared_ptr<const Dataset>& data) const;
 
   std::filesystem::path original_;

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "edgecompress/error.h"
 #include "eval/evaluate.h"
 #include "int8/int8_engine.h"
@@ -93,6 +95,10 @@ std::int64_t prepare_process(std::int64_t threads, const std::vector<std::string
   return used;
 }
 
+bool gives_new_outputs(const StepSpec& step) {
+  return find_pass(step.pass).description.needs_with(step.options).new_outputs;
+}
+
 std::vector<InputSpec> inputs_of(const Dataset& data) {
   const std::int64_t first = 0;
   const Batch batch = data.read(first, /*seed=*/0);
@@ -136,15 +142,23 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
 
   const fs::path path = recipe.locate(recipe.model.path);
   Model model = Model::load(path, inputs);
+  const bool has_own_labels =
+      std::none_of(recipe.passes.begin(), recipe.passes.end(), gives_new_outputs);
+  if (!has_own_labels) {
+    notes.push_back(
+        "a step gives the network new outputs, for the labels: what is before it was not scored, "
+        "and from it on there is no fidelity to the original");
+  }
   check_data_fits([&](const std::vector<at::Tensor>& batch) { return model.forward(batch); }, data,
-                  recipe.evaluation.metric);
+                  has_own_labels ? recipe.evaluation.metric : "fidelity");
   return {path,
           threads,
           std::move(data),
           std::move(inputs),
           std::move(model),
           std::move(notes),
-          std::move(engine)};
+          std::move(engine),
+          has_own_labels};
 }
 
 std::map<std::string, std::string> fingerprints(const Recipe& recipe,

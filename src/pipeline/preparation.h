@@ -22,6 +22,8 @@ struct Preparation {
   Model model;
   std::vector<std::string> notes;           ///< what the report should say of all this
   std::shared_ptr<Int8EngineGuard> engine;  ///< the recipe's, as long as this lives
+  /// The labels are of the model's classes: no step gives it new outputs for them.
+  bool has_own_labels = true;
 };
 
 /// The state of the process: threads, kernels, custom operators. Returns the number of threads.
@@ -32,6 +34,9 @@ std::int64_t prepare_process(std::int64_t threads, const std::vector<std::string
 /// Loads the model, opens the data and checks that they fit, that teachers are there.
 /// `op_libraries` come on top of the recipe's. Throws Error(kModel), Error(kData).
 Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_libraries);
+
+/// Whether a step leaves a network with other outputs than the original's (see PassNeeds).
+bool gives_new_outputs(const StepSpec& step);
 
 /// Shapes and types of one sample's inputs, as a batch of 1.
 std::vector<InputSpec> inputs_of(const Dataset& data);

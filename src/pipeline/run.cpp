@@ -4,8 +4,10 @@
 
 #include <filesystem>
 
+#include "model/device.h"
 #include "passes/catalogue.h"
 #include "pipeline/commands.h"
+#include "pipeline/journal.h"
 #include "pipeline/outputs.h"
 #include "pipeline/plan.h"
 #include "pipeline/preparation.h"
@@ -13,22 +15,40 @@
 #include "recipe/requested_recipe.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/text.h"
 
 namespace edgecompress {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// The step's own failure, with where to find what was finished before it.
-[[noreturn]] void throw_failure(const std::exception_ptr& failure, const fs::path& folder) {
+/// The step's own failure, with what is left of the run and how to go on.
+[[noreturn]] void throw_failure(const Runner& runner, const fs::path& folder) {
   try {
-    std::rethrow_exception(failure);
+    std::rethrow_exception(runner.failure());
   } catch (const Error& error) {
-    const std::string where = fmt::format(
-        "The steps before it are kept: {} holds their model and report.", folder.string());
-    throw Error(error.code(), error.what(),
-                error.hint().empty() ? where : error.hint() + " " + where);
+    std::vector<std::string> hints;
+    if (!error.hint().empty()) hints.push_back(error.hint());
+    if (runner.has_finished_step()) {
+      hints.push_back(fmt::format("The steps before it are kept: {} holds their model and report.",
+                                  folder.string()));
+    }
+    if (runner.is_interrupted() && Journal::is_in(folder)) {
+      hints.push_back("The same command with --resume goes on from where the training was.");
+    }
+    throw Error(error.code(), error.what(), join(hints, " "));
   }
+}
+
+/// The journal of an earlier run is neither lost nor taken up unasked.
+bool resumes(const RunRequest& request, const OutputSpec& output, const fs::path& folder) {
+  const bool is_there = Journal::is_in(folder);
+  if (is_there && !request.resume && !output.overwrite) {
+    throw Error(ExitCode::kOutput,
+                folder.string() + ": a run into this folder was cut short and can go on",
+                "go on with it (--resume), or start anew (--overwrite)");
+  }
+  return is_there && request.resume;
 }
 
 Outcome outcome_of(Runner& runner, const fs::path& folder) {
@@ -49,8 +69,12 @@ Outcome run_command(const RunRequest& request, Progress& progress) {
     const Preparation preparation = prepare(recipe, request.op_libraries);
     return {ExitCode::kDone, describe_plan(recipe, preparation), recipe.resolved.dump(2)};
   }
-  StagedDirectory output(recipe.locate(recipe.output.directory), recipe.output.overwrite);
+  const at::Device device = find_device(request.device);
+  const fs::path folder = recipe.locate(recipe.output.directory);
+  const bool is_resumed = resumes(request, recipe.output, folder);
+  StagedDirectory output(folder, recipe.output.overwrite || is_resumed);
   LogFile log_file(output.path() / "run.log");
+  if (request.resume && !is_resumed) log().info("nothing to resume in {}", folder.string());
   const Preparation preparation = prepare(recipe, request.op_libraries);
 
   const fs::path step_files = output.path() / "steps";
@@ -59,15 +83,17 @@ Outcome run_command(const RunRequest& request, Progress& progress) {
     throw Error(ExitCode::kOutput,
                 fmt::format("{} can't be made: {}", step_files.string(), error.message()));
   }
-  Runner runner(recipe, preparation, step_files, progress);
+  const Journal journal(folder, is_resumed);
+  Runner runner(recipe, preparation, step_files, journal, device, progress);
   runner.run();
-  if (runner.failure() && !runner.has_finished_step()) std::rethrow_exception(runner.failure());
+  if (!runner.is_interrupted()) journal.clear();
+  if (runner.failure() && !runner.has_finished_step()) throw_failure(runner, folder);
 
   write_outputs(recipe, runner, output.path());
   fs::remove_all(step_files, error);
   log_file.close();
   output.commit();
-  if (runner.failure()) throw_failure(runner.failure(), output.final_path());
+  if (runner.failure()) throw_failure(runner, output.final_path());
   return outcome_of(runner, output.final_path());
 }
 

@@ -48,6 +48,11 @@ Error step_error(const std::string& where) {
   }
 }
 
+/// Of the step's files: "2_finetune".
+std::string file_stem(std::size_t index, const std::string& pass) {
+  return fmt::format("{}_{}", index + 1, pass);
+}
+
 std::string summary(const Evaluation& evaluation) {
   std::string text = human_bytes(evaluation.size.file_bytes);
   if (evaluation.validation) {
@@ -63,20 +68,23 @@ std::string summary(const Evaluation& evaluation) {
 /// Another pass of the same name may have given a file of the same name.
 std::string free_name(const std::map<std::string, std::string>& taken, std::size_t index,
                       const std::string& pass, const std::string& name) {
-  return taken.count(name) == 0 ? name : fmt::format("{}_{}/{}", index + 1, pass, name);
+  return taken.count(name) == 0 ? name : file_stem(index, pass) + "/" + name;
 }
 
 }  // namespace
 
 Runner::Runner(const Recipe& recipe, const Preparation& preparation, std::filesystem::path folder,
-               Progress& progress)
+               const Journal& journal, at::Device device, Progress& progress)
     : recipe_(recipe),
       preparation_(preparation),
       folder_(std::move(folder)),
+      journal_(journal),
+      device_(device),
       progress_(progress),
       measurer_(preparation.model_path, preparation.inputs, preparation.data, recipe.evaluation,
                 derive_seed(recipe.seed, "fidelity"), progress),
       current_(preparation.model.clone()),
+      current_outputs_{preparation.has_own_labels, /*with_original=*/true},
       best_file_(preparation.model_path) {
   report_.name = recipe.name;
   report_.seed = recipe.seed;
@@ -95,7 +103,7 @@ Runner::Runner(const Recipe& recipe, const Preparation& preparation, std::filesy
 void Runner::run() {
   const auto start = Clock::now();
   report_.sha256 = fingerprints(recipe_, preparation_);
-  report_.baseline = measurer_.measure_original(preparation_.model);
+  report_.baseline = measurer_.measure_original(preparation_.model, current_outputs_);
   current_evaluation_ = report_.baseline;
   log().info("original: {}", summary(report_.baseline));
   for (std::size_t i = 0; i < recipe_.passes.size(); ++i) {
@@ -114,19 +122,23 @@ bool Runner::run_step(std::size_t index) {
   log().info("step {}", step_name(index, step.pass));
   try {
     Model model = current_.clone();
-    const PassResult result = apply(index, model, record);
-    const auto file = folder_ / fmt::format("{}_{}.pt", index + 1, step.pass);
+    const bool has_new_outputs = gives_new_outputs(step);
+    const Comparable outputs = has_new_outputs
+                                   ? Comparable{/*with_labels=*/true, /*with_original=*/false}
+                                   : current_outputs_;
+    const PassResult result = apply(index, model, outputs, record);
+    const auto file = folder_ / (file_stem(index, step.pass) + ".pt");
     if (result.changed) {
       model.save(file);
-      check_step(current_, model, file);
-      record.evaluation = measurer_.measure_step(file, model);
+      check_step(current_, model, file, has_new_outputs);
+      record.evaluation = measurer_.measure_step(file, model, outputs);
     } else {
       record.state = StepState::kUnchanged;
       record.evaluation = current_evaluation_;
     }
     judge(step, record);
     if (record.state == StepState::kKept) {
-      keep(index, std::move(model), result, file);
+      keep(index, std::move(model), outputs, result, file);
       current_evaluation_ = *record.evaluation;
     }
   } catch (...) {
@@ -142,19 +154,32 @@ bool Runner::run_step(std::size_t index) {
   return !failure_ && !(is_missed && step.gate.on_fail == "stop");
 }
 
-PassResult Runner::apply(std::size_t index, Model& model, StepRecord& record) {
+PassResult Runner::apply(std::size_t index, Model& model, Comparable outputs, StepRecord& record) {
   const StepSpec& step = recipe_.passes[index];
+  const PassNeeds needs = find_pass(step.pass).description.needs_with(step.options);
+  if (needs.labels && !outputs.with_labels) {
+    throw Error(ExitCode::kPass,
+                "the labels are not of this network's classes: the step that was to give it new "
+                "outputs for them was not kept",
+                "loosen the gate of that step");
+  }
   PassContext context{progress_};
   context.seed = derive_seed(recipe_.seed, fmt::format("step {} {}", index, step.pass));
   context.data = &preparation_.data;
-  context.score = measurer_.score_for_choices();
-  const auto scratch = folder_ / fmt::format("{}_{}_measured.pt", index + 1, step.pass);
+  context.device = device_;
+  if (outputs.with_labels) context.score = measurer_.score_for_choices();
+  const auto scratch = folder_ / (file_stem(index, step.pass) + "_measured.pt");
   context.latency_share = measurer_.latency_share(best_file_, scratch);
   context.size_share = measurer_.size_share(best_file_, scratch);
   context.node_latency = measurer_.node_latency();
   context.scratch = [this](std::int64_t bytes) {
     return std::make_unique<ScratchFile>(folder_, bytes);
   };
+  if (needs.training) {
+    Json fingerprint = step_fingerprint(recipe_, report_, index, best_file_);
+    fingerprint["device"] = device_.str();
+    context.checkpoint = journal_.checkpoint(file_stem(index, step.pass), fingerprint);
+  }
   context.load_network = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()
                               : Model::load(recipe_.locate(name), preparation_.inputs);
@@ -180,13 +205,14 @@ void Runner::judge(const StepSpec& step, StepRecord& record) {
   }
 }
 
-void Runner::keep(std::size_t index, Model model, const PassResult& result,
+void Runner::keep(std::size_t index, Model model, Comparable outputs, const PassResult& result,
                   const std::filesystem::path& file) {
   const std::string& pass = recipe_.passes[index].pass;
   for (const auto& [name, bytes] : result.files) {
     pass_files_.emplace(free_name(pass_files_, index, pass, name), bytes);
   }
   current_ = std::move(model);
+  current_outputs_ = outputs;
   best_file_ = file;
   report_.best_step = step_name(index, pass);
 }
@@ -203,6 +229,10 @@ void Runner::fail(StepRecord& record, std::size_t index) {
 }
 
 bool Runner::are_gates_met() const { return report_.gates_met() && !is_step_gate_missed_; }
+
+bool Runner::is_interrupted() const {
+  return !report_.steps.empty() && report_.steps.back().state == StepState::kInterrupted;
+}
 
 bool Runner::has_finished_step() const { return report_.steps.size() > (failure_ ? 1U : 0U); }
 

@@ -48,6 +48,12 @@ std::vector<std::string> evaluation_cells(const Evaluation& evaluation, const Si
                       [](double speedup) { return fmt::format("{:.2f}x", speedup); })};
 }
 
+/// An original that gets a new head in the run was not scored.
+const Evaluation& scored_evaluation(const Report& report) {
+  const bool is_scored = report.baseline.validation || report.baseline.test;
+  return is_scored ? report.baseline : report.final_evaluation();
+}
+
 /// The metric of the run, as far as anything was scored.
 std::string metric_of(const Evaluation& evaluation) {
   if (evaluation.validation) return evaluation.validation->metric;
@@ -97,8 +103,8 @@ std::string milliseconds_text(double milliseconds) {
 Table summary_table(const Report& report) {
   constexpr auto kLeft = Table::Align::kLeft;
   constexpr auto kRight = Table::Align::kRight;
-  Table table({"step", "state", metric_of(report.baseline) + " (validation / test)", "fidelity",
-               "file", "zipped", "parameters (nonzero)", "latency", "speed-up", "time"},
+  Table table({"step", "state", metric_of(scored_evaluation(report)) + " (validation / test)",
+               "fidelity", "file", "zipped", "parameters (nonzero)", "latency", "speed-up", "time"},
               {kLeft, kLeft, kRight, kRight, kRight, kRight, kRight, kRight, kRight, kRight});
   const auto add_row = [&](const std::string& name, const std::string& state,
                            const std::optional<Evaluation>& evaluation, const std::string& time) {
@@ -130,8 +136,9 @@ Table gate_table(const std::vector<GateResult>& gates) {
 
 std::vector<std::string> describe_measurement(const Report& report) {
   const Evaluation& evaluation = report.baseline;
+  const Evaluation& scored = scored_evaluation(report);
   std::vector<std::string> lines;
-  for (const auto& score : {evaluation.validation, evaluation.test}) {
+  for (const auto& score : {scored.validation, scored.test}) {
     if (score) {
       lines.push_back(
           fmt::format("{}: {} samples of {}", score->metric, score->samples, score->data));

@@ -156,6 +156,36 @@ bool is_sentence(const Json& item) {
   return item.is_string() && item.get_ref<const std::string&>().find(' ') != std::string::npos;
 }
 
+/// Measurements one after the other: losses by epoch.
+bool is_series(const Json& list) {
+  constexpr std::size_t kFewest = 3;
+  return list.size() >= kFewest && std::all_of(list.begin(), list.end(), [](const Json& item) {
+           return item.is_number_float() && std::isfinite(item.get<double>());
+         });
+}
+
+/// The series drawn in a line: "▇▅▂▁". A long one's neighbours are averaged.
+std::string curve_text(const Json& series) {
+  static const char* const kLevels[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  constexpr std::size_t kMostCells = 60;
+  const std::size_t cells = std::min(series.size(), kMostCells);
+  std::vector<double> means;
+  for (std::size_t cell = 0; cell < cells; ++cell) {
+    const std::size_t first = cell * series.size() / cells;
+    const std::size_t last = (cell + 1) * series.size() / cells;
+    double sum = 0;
+    for (std::size_t i = first; i < last; ++i) sum += series[i].get<double>();
+    means.push_back(sum / static_cast<double>(last - first));
+  }
+  const auto [low, high] = std::minmax_element(means.begin(), means.end());
+  const double range = *high - *low;
+  std::string curve;
+  for (const double mean : means) {
+    curve += kLevels[range > 0 ? std::lround((mean - *low) / range * 7) : 0];
+  }
+  return curve;
+}
+
 /// A finding of a pass, by its shape: a table, a list, or a value.
 std::string finding_text(const std::string& name, const Json& value) {
   if (!value.is_array()) return fmt::format("\n{}: {}\n", plain(name), scalar_text(value));
@@ -166,7 +196,9 @@ std::string finding_text(const std::string& name, const Json& value) {
   if (value.size() > kMostRows) items.emplace_back("...");
   const bool has_sentences = std::any_of(value.begin(), value.end(), is_sentence);
   if (has_sentences) return fmt::format("\n{}:\n\n- {}\n", plain(name), join(items, "\n- "));
-  return fmt::format("\n{}: {}\n", plain(name), items.empty() ? "none" : join(items, ", "));
+  const std::string curve = is_series(value) ? curve_text(value) + " " : "";
+  return fmt::format("\n{}: {}{}\n", plain(name), curve,
+                     items.empty() ? "none" : join(items, ", "));
 }
 
 std::string evaluation_text(const Evaluation& evaluation) {

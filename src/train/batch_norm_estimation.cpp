@@ -72,10 +72,12 @@ BatchNormEstimation estimate_batch_norms(Model& model, std::shared_ptr<const Dat
   BatchNormEstimation result;
   auto norms = stored_statistics_of(model);
   if (norms.empty()) return result;
+  const at::Device device = model.tensor(norms.begin()->second.mean_name).device();
   const Interpreter interpreter(model);
   progress.begin("estimate batch norms", data->size());
   Loader loader(std::move(data), batch_size);
   for (Batch batch; loader.next(batch);) {
+    for (at::Tensor& input : batch.inputs) input = input.to(device);
     interpreter.run(
         {batch.inputs.begin(), batch.inputs.end()}, {},
         [&](const Node& node, c10::ArrayRef<c10::IValue> inputs) -> std::optional<c10::IValue> {

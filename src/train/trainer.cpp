@@ -12,6 +12,7 @@
 
 #include "data/views.h"
 #include "edgecompress/error.h"
+#include "model/device.h"
 #include "train/batch_norm_estimation.h"
 #include "train/frozen_batch_norms.h"
 #include "train/layout.h"
@@ -322,6 +323,7 @@ class Training {
 }  // namespace
 
 TrainResult train(Model& model, const TrainTask& task, Progress& progress) {
+  const OnDevice on_device(model, task.device);
   return Training(model, task, progress).run();
 }
 

@@ -53,6 +53,7 @@ struct TrainTask {
   /// Where choices are made (patience, keep_best); empty: they are not made.
   std::function<Score(const Forward&)> score;
   Checkpoint checkpoint;
+  at::Device device = at::kCPU;  ///< the loss gets outputs and batches there
 
   /// Inputs of one or two training samples, for trying things out.
   std::vector<at::Tensor> sample() const;
@@ -84,7 +85,8 @@ struct TrainResult {
 
 /// Trains `task.parameters` of `model` in place: training mode and gradients inside, eval mode and
 /// the model's own `requires_grad` flags and memory layout after, also when it throws (then the
-/// weights are those of the last whole step). Batches go to the device that the parameters are on.
+/// weights are those of the last whole step). The model and its batches are on the task's device
+/// meanwhile, and the model on the CPU after it.
 /// Running statistics of batch norms move along, stay (frozen), or are measured anew after each
 /// epoch over at most 1024 training samples (reestimate).
 /// With `ema` the averaged weights are what is scored and what the model ends with.

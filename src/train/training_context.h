@@ -29,6 +29,9 @@ struct TrainingContext {
   Progress& progress;
   const DataSets* data = nullptr;
   std::uint64_t seed = 0;
+  /// Where a training may run whose loss takes nothing from the CPU; before and after it the model
+  /// is there.
+  at::Device device = at::kCPU;
   /// The score on the set where choices are made (early stopping); empty without labels.
   std::function<Score(const Forward&)> score;
   /// A pass's trainings share it: the last one's state is what is there.

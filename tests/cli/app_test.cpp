@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/cuda.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -126,6 +128,25 @@ TEST(CommandLine, ValidateTellsThePasses) {
   const BinaryResult result = run_binary({"validate", bench.write_recipe()});
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("prune_weights, fold_batch_norm"));
+}
+
+TEST(CommandLine, EveryRecipeInConfigsIsValid) {
+  for (const auto& file : std::filesystem::directory_iterator(EDGECOMPRESS_SOURCE_DIR "/configs")) {
+    const BinaryResult result = run_binary({"validate", file.path().string()});
+    EXPECT_EQ(result.code, 0) << result.err;
+  }
+}
+
+TEST(CommandLine, DeviceThatIsNotThereIsAUsageError) {
+  const Workbench bench;
+  const BinaryResult unknown = run_binary({"run", bench.write_recipe(), "--device", "tpu"});
+  EXPECT_EQ(unknown.code, 2);
+  if (torch::cuda::is_available()) GTEST_SKIP() << "this LibTorch has CUDA, and there is a GPU";
+  const BinaryResult cuda = run_binary({"run", bench.write_recipe(), "--device", "cuda"});
+  EXPECT_EQ(cuda.code, 2);
+  EXPECT_THAT(cuda.err, HasSubstr("error: --device cuda: "));
+  EXPECT_THAT(cuda.err, HasSubstr("hint: use --device cpu"));
+  EXPECT_EQ(run_binary({"run", bench.write_recipe(), "--device", "auto"}).code, 0);
 }
 
 }  // namespace

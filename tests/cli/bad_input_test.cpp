@@ -154,7 +154,7 @@ TEST_F(BadInput, FullDiskLeavesNothing) {
   }
 }
 
-TEST_F(BadInput, InterruptInTheFirstStepLeavesNothing) {
+TEST_F(BadInput, InterruptInTheFirstStepLeavesNothingButItsCheckpoint) {
   bench.recipe["passes"] = {{{"pass", "finetune"}, {"epochs", 100000}, {"patience", 0}}};
   bool is_sent = false;
   const BinaryResult result =
@@ -166,7 +166,10 @@ TEST_F(BadInput, InterruptInTheFirstStepLeavesNothing) {
   EXPECT_TRUE(is_sent);
   EXPECT_EQ(result.code, 130) << result.err;
   EXPECT_THAT(result.err, HasSubstr("interrupted"));
-  EXPECT_FALSE(std::filesystem::exists(bench.path("out")));
+  EXPECT_THAT(result.err, HasSubstr("--resume"));
+  for (const auto& entry : std::filesystem::directory_iterator(bench.path("out"))) {
+    EXPECT_EQ(entry.path().filename(), ".journal");
+  }
   EXPECT_EQ(partial_folders(), 0);
 }
 

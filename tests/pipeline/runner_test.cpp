@@ -280,6 +280,43 @@ TEST(Runner, InterruptKeepsTheStepsBeforeIt) {
               ::testing::ElementsAre("kept", "interrupted"));
 }
 
+/// Two classes instead of the network's four.
+Workbench& with_two_classes(Workbench& bench) {
+  for (const char* set : {"train", "test"}) bench.recipe["data"][set]["map_labels"] = {0, 0, 1, 1};
+  return bench;
+}
+
+TEST(Runner, NewOutputsAreScoredByTheLabelsAndTheOriginalsAreNot) {
+  Workbench bench;
+  with_two_classes(bench).recipe["passes"] = {
+      {{"pass", "finetune"}, {"head", {{"classes", 2}}}, {"epochs", 1}},
+      {{"pass", "fold_batch_norm"}, {"gate", {{"max_accuracy_drop", 0.5}}}}};
+  EXPECT_EQ(run_recipe(bench).code, ExitCode::kDone);
+  const json report = bench.read_json("out/report.json");
+  EXPECT_TRUE(report.at("baseline").at("validation").is_null());
+  EXPECT_TRUE(report.at("baseline").at("test").is_null());
+  for (const json& step : report.at("steps")) {
+    EXPECT_EQ(step.at("state"), "kept");
+    EXPECT_EQ(step.at("evaluation").at("test").at("samples"), 64);
+    EXPECT_TRUE(step.at("evaluation").at("fidelity").is_null());
+    EXPECT_GT(step.at("evaluation").at("speedup"), 0);
+  }
+  EXPECT_THAT(report.at("notes").dump(), HasSubstr("new outputs"));
+  EXPECT_THAT(bench.read_text("out/report.md"), HasSubstr("| top1 (validation / test) |"));
+}
+
+TEST(Runner, WithoutItsNewOutputsANetworkIsNotTrainedOnTheirLabels) {
+  Workbench bench;
+  with_two_classes(bench).recipe["passes"] = {{{"pass", "finetune"},
+                                               {"head", {{"classes", 2}}},
+                                               {"epochs", 1},
+                                               {"gate", {{"max_size_ratio", 0.01}}}},
+                                              {{"pass", "finetune"}, {"epochs", 1}}};
+  const Error error = failure_of(bench);
+  EXPECT_EQ(error.code(), ExitCode::kPass);
+  EXPECT_THAT(error.what(), HasSubstr("step 2 finetune: the labels are not of this network's"));
+}
+
 TEST(Runner, DryRunWritesNothing) {
   Workbench bench;
   bench.recipe["passes"] = {kPruneHalf};

@@ -161,6 +161,23 @@ TEST(ReportMarkdown, HoldsStepsFindingsGatesAndHowItWasMeasured) {
   }
 }
 
+TEST(ReportMarkdown, DrawsCurves) {
+  Report report = example();
+  Json& details = report.steps[0].details;
+  details["losses"] = {2.0, 1.0, 0.5, 0.25};
+  details["flat"] = {0.5, 0.5, 0.5};
+  details["sizes"] = {3, 2, 1};
+  details["long"] = Json::array();
+  for (int i = 0; i < 120; ++i) details["long"].push_back(i < 60 ? 0.0 : 1.0);
+  const std::string text = to_markdown(report);
+  EXPECT_THAT(text, HasSubstr("losses: █▄▂▁ 2, 1, 0.5, 0.25\n"));
+  EXPECT_THAT(text, HasSubstr("flat: ▁▁▁ 0.5, 0.5, 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("sizes: 3, 2, 1\n"));
+  std::string drawn = "long: ";
+  for (int cell = 0; cell < 60; ++cell) drawn += cell < 30 ? "▁" : "█";
+  EXPECT_THAT(text, HasSubstr(drawn + " 0, 0"));
+}
+
 TEST(ReportMarkdown, DoesNotLetNamesBecomeMarkup) {
   const std::string text = to_markdown(example());
   EXPECT_THAT(text, HasSubstr("layer &lt;script>: a loop"));
