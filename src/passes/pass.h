@@ -35,6 +35,8 @@ struct PassContext : TrainingContext {
   /// So many bytes on disk for the duration of the pass. Throws Error(kOutput) where there is no
   /// room for them. Empty: the pass has to do without.
   std::function<std::unique_ptr<ScratchFile>(std::int64_t bytes)> scratch;
+  /// The bytes of a file, at most so many; `path` is relative to the recipe. Throws Error(kData).
+  std::function<std::string(const std::string& path, std::int64_t limit)> read_file;
   /// Latency of a network as a share of that of the one the step began with: both measured in turn
   /// on this machine, each in its fastest form, as evaluation.latency says. Takes seconds. Empty
   /// where the inputs are not known.

@@ -346,12 +346,14 @@ PassSpec quantize_int8_pass() {
   spec.description.needs.makes_int8 = true;
   PassNeeds with_calibration = spec.description.needs;
   with_calibration.calibration = true;
+  PassNeeds with_activations = with_calibration;
+  with_activations.int8_activations = true;
   PassNeeds with_training = with_calibration;
   with_training.training = with_training.labels = true;
   PassNeeds with_teacher = with_training;
   with_teacher.labels = false;
-  spec.description.when = {{"mode", "static", with_calibration},
-                           {"mode", "auto", with_calibration},
+  spec.description.when = {{"mode", "static", with_activations},
+                           {"mode", "auto", with_activations},
                            {"rounding", "gptq", with_calibration},
                            {"training", nullptr, with_training},
                            {"training/alpha", 1.0, with_teacher}};

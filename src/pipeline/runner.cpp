@@ -14,6 +14,7 @@
 #include "passes/registry.h"
 #include "pipeline/checks.h"
 #include "pipeline/gates.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/random.h"
 #include "util/text.h"
@@ -183,6 +184,9 @@ PassResult Runner::apply(std::size_t index, Model& model, Comparable outputs, St
   context.load_network = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()
                               : Model::load(recipe_.locate(name), preparation_.inputs);
+  };
+  context.read_file = [this](const std::string& path, std::int64_t limit) {
+    return read_file(recipe_.locate(path), ExitCode::kData, limit);
   };
   reset_peak_memory();
   const auto start = Clock::now();

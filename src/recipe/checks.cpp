@@ -154,6 +154,7 @@ void check_data(const std::map<std::string, DatasetSpec>& data) {
 
 void check_passes(const Recipe& recipe, const PassCatalogue& catalogue) {
   std::string quantizer, quantizer_pointer;
+  bool are_activations_int8 = false;
   for (std::size_t i = 0; i < recipe.passes.size(); ++i) {
     const StepSpec& step = recipe.passes[i];
     const std::string pointer = child_pointer("/passes", i);
@@ -164,11 +165,19 @@ void check_passes(const Recipe& recipe, const PassCatalogue& catalogue) {
            step.pass == quantizer ? fmt::format("keep one {} only", quantizer)
                                   : fmt::format("move {} to the end", quantizer));
     }
+    if (needs.float_activations && are_activations_int8) {
+      fail(fmt::format("{}: no gradient passes the INT8 activations that {} at {} leaves", pointer,
+                       quantizer, quantizer_pointer),
+           fmt::format("move {} before it, or let it make weights alone INT8 (mode dynamic or "
+                       "weight_only)",
+                       step.pass));
+    }
     check_step_data(recipe, needs, step.pass, pointer);
     if (needs.new_outputs) check_before_new_outputs(recipe, catalogue, i);
     if (needs.makes_int8 && quantizer.empty()) {
       quantizer = step.pass;
       quantizer_pointer = pointer;
+      are_activations_int8 = needs.int8_activations;
     }
   }
 }

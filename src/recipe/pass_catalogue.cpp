@@ -13,14 +13,20 @@ namespace edgecompress {
 namespace {
 
 Json to_json(const PassNeeds& needs) {
-  return {{"calibration", needs.calibration}, {"training", needs.training},
-          {"labels", needs.labels},           {"float_model", needs.float_model},
-          {"makes_int8", needs.makes_int8},   {"new_outputs", needs.new_outputs}};
+  return {{"calibration", needs.calibration},
+          {"training", needs.training},
+          {"labels", needs.labels},
+          {"float_model", needs.float_model},
+          {"makes_int8", needs.makes_int8},
+          {"new_outputs", needs.new_outputs},
+          {"float_activations", needs.float_activations},
+          {"int8_activations", needs.int8_activations}};
 }
 
 PassNeeds needs_from_json(const Json& json) {
-  return {json.at("calibration"), json.at("training"),   json.at("labels"),
-          json.at("float_model"), json.at("makes_int8"), json.at("new_outputs")};
+  return {json.at("calibration"),       json.at("training"),        json.at("labels"),
+          json.at("float_model"),       json.at("makes_int8"),      json.at("new_outputs"),
+          json.at("float_activations"), json.at("int8_activations")};
 }
 
 std::string needs_text(const PassNeeds& needs) {
@@ -28,6 +34,7 @@ std::string needs_text(const PassNeeds& needs) {
   if (needs.training) parts.emplace_back(needs.labels ? "labelled training data" : "training data");
   if (needs.calibration) parts.emplace_back("calibration data");
   if (needs.float_model) parts.emplace_back("a float model");
+  if (needs.float_activations) parts.emplace_back("float activations");
   return join(parts, ", ");
 }
 
@@ -39,9 +46,14 @@ bool holds(const PassDescription::When& condition, const Json& resolved_options)
 }
 
 PassNeeds both(const PassNeeds& a, const PassNeeds& b) {
-  return {a.calibration || b.calibration, a.training || b.training,
-          a.labels || b.labels,           a.float_model || b.float_model,
-          a.makes_int8 || b.makes_int8,   a.new_outputs || b.new_outputs};
+  return {a.calibration || b.calibration,
+          a.training || b.training,
+          a.labels || b.labels,
+          a.float_model || b.float_model,
+          a.makes_int8 || b.makes_int8,
+          a.new_outputs || b.new_outputs,
+          a.float_activations || b.float_activations,
+          a.int8_activations || b.int8_activations};
 }
 
 /// "mode static", or the option alone where any value will do.

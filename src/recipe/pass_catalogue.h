@@ -19,6 +19,8 @@ struct PassNeeds {
   /// Leaves a network whose outputs are other ones than the original's: made for the labels of the
   /// data, for which the original was not.
   bool new_outputs = false;
+  bool float_activations = false;  ///< can't run after a pass that makes activations INT8
+  bool int8_activations = false;   ///< makes them so: no gradient passes them any more
 };
 
 struct PassDescription {

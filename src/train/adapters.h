@@ -1,78 +1,102 @@
-// Low-rank adapters in weight space (Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language
-// Models"): a layer that reads its weight W reads W + (alpha / rank) * (B A), viewed as W, instead.
-// Working on the weight and not on the layer's output serves linear layers and convolutions of any
-// rank, stride and grouping alike, and merging is the same expression evaluated once.
+// Adapters in a model's graph. Each is put in by the cheapest of these forms that serves its layer:
+//
+//   beside  y + scale * B (A dropout(x))              linear layers (also with DoRA, without
+//                                                     dropout) and embeddings: no gradient as large
+//                                                     as the weight is ever made
+//   inside  layer(x; W + change)                      convolutions (there the weight is small
+//   beside
+//                                                     the activations, and this form no dearer),
+//                                                     pruned weights, weights with unlike readers
+//   split   layer(x; W) + layer(dropout(x); change)   what would be inside, with dropout
+//
+// The change of a weight is weight_change(): one expression, whether it trains or is merged.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include <cstddef>
 #include <map>
-#include <memory>
+#include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "model/layers.h"
 #include "model/model.h"
+#include "train/adapter.h"
+#include "train/adapter_targets.h"
+#include "train/graph_edits.h"
 
 namespace edgecompress {
 
-struct AdapterOptions {
-  std::int64_t rank = 8;
-  double alpha = 16;       ///< the update is scaled by alpha / rank
-  bool keep_zeros = true;  ///< no update where a pruned weight is 0
-};
+enum class AdapterForm { kBeside, kInside, kSplit };
+std::string to_string(AdapterForm form);
 
-/// Adapters in a model's graph. Until merge() the model runs with them; if they are destroyed
-/// unmerged, graph and weights are as they were before.
+/// Until merge() or keep() the model runs with the adapters; if they are destroyed before, graph
+/// and weights are as they were.
 class Adapters {
  public:
-  /// One adapter for the `weight` of each layer, which it must have (a weight that several layers
-  /// share gets one). With W seen as a matrix [rows, columns] of its first dimension against the
-  /// others, A [rank, columns] is drawn uniformly with bound 1 / sqrt(columns) (Kaiming, a =
-  /// sqrt(5)), B [rows, rank] is 0: the model's outputs do not change. The model must outlive this.
-  Adapters(Model& model, const std::vector<Layer>& layers, const AdapterOptions& options,
-           std::uint64_t seed);
+  /// The model must outlive this. `keep_zeros`: no change where a pruned weight is 0.
+  Adapters(Model& model, bool keep_zeros);
   ~Adapters();
   Adapters(const Adapters&) = delete;
   Adapters& operator=(const Adapters&) = delete;
 
-  /// Dotted names of all A and B, to be trained.
-  std::vector<std::string> parameters() const;
-  std::size_t size() const { return adapters_.size(); }
+  /// The adapter's tensors become parameters of the model. Several over one weight add up.
+  void add(const Adapter& adapter, const AdapterTarget& target);
+  /// The same with what start_pissa() made of the target's weight. The weight becomes what is left
+  /// of it, until settle().
+  void add_pissa(const Adapter& adapter, const AdapterTarget& target);
 
-  /// Files of the adapter, in the layout of the PEFT library: adapter_model.safetensors and
-  /// adapter_config.json. An adapter of a pruned weight is meant for the same mask.
-  std::map<std::string, std::string> files() const;
+  std::size_t size() const { return placed_.size(); }
+  /// Dotted names of the tensors of the first `count`, in the order they were added; all by
+  /// default.
+  std::vector<std::string> parameters(std::optional<std::size_t> count = std::nullopt) const;
+  AdapterForm form(std::size_t index) const { return placed_.at(index).form; }
+  const AdapterTarget& target(std::size_t index) const { return placed_.at(index).target; }
+  bool has_magnitude(std::size_t index) const { return !placed_.at(index).magnitude.empty(); }
+  bool has_mask(std::size_t index) const { return !placed_.at(index).zeros.empty(); }
 
-  /// Every W becomes W + (alpha / rank) * (B A), and the adapters are gone from graph and module.
+  /// Those of PiSSA become plain ones of twice the rank, over the weights as they were.
+  void settle();
+  /// Copies of the adapters as they are now.
+  std::vector<Adapter> current() const;
+
+  /// Every weight becomes the sum of itself and its changes; graph and module are rid of adapters.
   void merge();
+  /// The adapters stay in the graph for good, without dropout, over weights that are as they were.
+  void keep();
 
  private:
-  /// An argument that reads the adapted weight, and what it read before.
-  struct Input {
-    torch::jit::Node* node;
-    std::size_t index;
-    torch::jit::Value* original;
-  };
-  struct Adapter {
-    std::string module, weight;            ///< "layer1.0.conv1", "layer1.0.conv1.weight"
-    std::string a, b, zeros;               ///< attributes; zeros is empty if nothing was pruned
-    std::vector<torch::jit::Node*> nodes;  ///< inserted ones, in order
-    torch::jit::Value* adapted = nullptr;  ///< the last one's output
-    std::vector<Input> inputs;
+  struct Placed {
+    Adapter adapter;  ///< without its tensors, which are the model's
+    AdapterTarget target;
+    std::string a, b, magnitude, zeros;  ///< dotted names; "" of what it doesn't have
+    AdapterForm form = AdapterForm::kInside;
+    Adapter start;        ///< of PiSSA
+    at::Tensor original;  ///< of PiSSA: the weight as it was
   };
 
-  double scale() const { return options_.alpha / static_cast<double>(options_.rank); }
-  Adapter make_adapter(const std::shared_ptr<torch::jit::Graph>& graph, const Layer& layer,
-                       std::uint64_t seed);
-  static void redirect(Adapter& adapter, torch::jit::Node* node);
-  at::Tensor adapted_weight(const Adapter& adapter) const;
+  AdapterForm choose_form(const Placed& placed) const;
+  void place(const Placed& placed);
+  void place_inside(const Placed& placed);
+  void place_split(const Placed& placed, torch::jit::Node* reader);
+  void place_beside(const Placed& placed, torch::jit::Node* reader);
+  torch::jit::Value* insert_change(const Placed& placed);
+  /// What the reader's output has become so far, and where more can be added to it.
+  torch::jit::Value* output_of(torch::jit::Node* reader) const;
+  void set_output(torch::jit::Node* reader, torch::jit::Value* sum);
+  torch::jit::Value* drop(torch::jit::Node* place, torch::jit::Value* value, double probability);
+
+  Adapter with_tensors(const Placed& placed) const;
+  at::Tensor zeros_of(const Placed& placed) const;
   void remove();
 
   Model& model_;
-  AdapterOptions options_;
-  std::vector<Adapter> adapters_;
+  bool keep_zeros_;
+  GraphEdits edits_;
+  std::vector<Placed> placed_;
+  std::map<std::string, torch::jit::Value*> adapted_;  // weights with what is inside so far
+  std::unordered_map<torch::jit::Node*, torch::jit::Value*> outputs_;
 };
 
 }  // namespace edgecompress

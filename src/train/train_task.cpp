@@ -3,9 +3,10 @@
 
 namespace edgecompress {
 
-Options<TrainOptions> train_options(const TrainOptions& defaults) {
+Options<TrainOptions> train_options(const TrainOptions& defaults, std::int64_t fewest_epochs) {
   Options<TrainOptions> o(defaults);
-  o.add("epochs", &TrainOptions::epochs, "passes over the training set").at_least(1);
+  o.add("epochs", &TrainOptions::epochs, "passes over the training set")
+      .at_least(static_cast<double>(fewest_epochs));
   o.add("optimizer", &TrainOptions::optimizer, optimizer_options(defaults.optimizer),
         "how weights follow gradients");
   o.add("schedule", &TrainOptions::schedule, schedule_options(defaults.schedule),

@@ -35,7 +35,8 @@ struct TrainOptions {
   bool keep_zeros = true;     ///< weights that are exactly 0 (pruned) stay 0
 };
 /// To be spliced into a pass's options; `defaults` are the pass's own.
-Options<TrainOptions> train_options(const TrainOptions& defaults = {});
+Options<TrainOptions> train_options(const TrainOptions& defaults = {},
+                                    std::int64_t fewest_epochs = 1);
 
 /// Called between a step's backward pass and its update, with the steps done before it and the
 /// steps in all; may add to the gradients of the parameters. Empty: nothing is added.
