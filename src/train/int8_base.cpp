@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "int8/int8_record.h"
 #include "int8/quantized.h"
 #include "int8/weight_only.h"
 #include "model/counterparts.h"
@@ -152,6 +153,7 @@ std::string gradient_obstacle(const Model& model) {
 }
 
 Int8Base::Int8Base(Model& model) : model_(model), edits_(model) {
+  if (model.has_attribute(kInt8RecordAttribute)) record_ = model.attribute(kInt8RecordAttribute);
   for (const Layer& layer : find_layers(model)) {
     const std::string op = op_of(layer.node);
     if (op == kPackedLinear) {
@@ -168,6 +170,10 @@ Int8Base::~Int8Base() {
   if (weights_.empty()) return;
   edits_.undo();
   model_.remove_unused_attributes();
+  // No graph reads it, so it went with the float weights.
+  if (!record_.isNone() && !model_.has_attribute(kInt8RecordAttribute)) {
+    model_.add_attribute(kInt8RecordAttribute, c10::StringType::get(), record_);
+  }
 }
 
 /// Layers that share an INT8 weight share the float one.

@@ -60,6 +60,7 @@ class Int8Base {
   Requantized pack(const Weight& weight, const at::Tensor& value);
 
   Model& model_;
+  c10::IValue record_;  // see int8/int8_record.h; None: the model has none
   GraphEdits edits_;
   std::vector<Weight> weights_;
   std::map<std::string, std::string> layers_;
