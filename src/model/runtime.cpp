@@ -15,10 +15,6 @@
 #include <mutex>
 #include <thread>
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include "edgecompress/error.h"
 #include "int8/int8_engine.h"
 #include "model/torch_compat.h"
@@ -88,16 +84,6 @@ class BlasLibrary {
   std::filesystem::path file_;
 };
 
-/// Activations of a batch are tens of megabytes each. glibc gives blocks of that size back at once
-/// and the next op pays the kernel for as many zeroed pages: a tenth of the time of a calibration.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  constexpr int kLargest = 1 << 30;
-  mallopt(M_MMAP_THRESHOLD, kLargest);
-  mallopt(M_TRIM_THRESHOLD, kLargest);
-#endif
-}
-
 }  // namespace
 
 void initialise_runtime() {
@@ -107,7 +93,6 @@ void initialise_runtime() {
     torch::jit::overrideCanFuseOnCPU(false);
     at::globalContext().setFlushDenormal(true);
     use_int8_engine("auto");
-    keep_freed_memory();
     spend_quantized_warning();
   });
 }

@@ -12,6 +12,7 @@
 #include "model/interpreter.h"
 #include "model/layers.h"
 #include "train/layout.h"
+#include "train/steady_heap.h"
 
 namespace edgecompress {
 
@@ -130,6 +131,7 @@ Calibration::Calibration(Model& model, const Int8Plan& plan, const ObserverOptio
 
 void Calibration::run(std::shared_ptr<const Dataset> data, std::int64_t batch_size,
                       Progress& progress) {
+  const SteadyHeap heap;
   const ChannelsLast layout(model_, data->read({0}, /*seed=*/0).inputs);
   const c10::InferenceMode inference;
   const Interpreter interpreter(model_);

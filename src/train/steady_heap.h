@@ -1,4 +1,4 @@
-// Memory that stays with the process between two steps of a training.
+// Memory that stays with the process between two steps of a training or a calibration.
 #pragma once
 
 namespace edgecompress {
