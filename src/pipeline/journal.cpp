@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <limits>
+#include <memory>
 
 #include "util/file.h"
 #include "util/hash.h"
 #include "util/log.h"
+#include "util/progress.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -15,7 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using Clock = std::chrono::steady_clock;
+
 constexpr const char* kFolder = ".journal";
+constexpr std::chrono::seconds kInterval{2};
 
 /// Which values are others now: "/options/epochs was 3 and is 5".
 std::string describe_differences(const Json& before, const Json& now) {
@@ -66,8 +72,14 @@ fs::path Journal::file_of(const std::string& step) const {
 Checkpoint Journal::checkpoint(const std::string& step, const Json& fingerprint) const {
   Checkpoint checkpoint;
   checkpoint.load = [this, step, fingerprint] { return load(step, fingerprint); };
-  checkpoint.save = [this, step, fingerprint](const std::string& bytes) {
+  // An epoch may take milliseconds, and making a file durable many more: a state that is a moment
+  // old is as good, but for the last one of a run that is interrupted.
+  const auto saved = std::make_shared<std::optional<Clock::time_point>>();
+  checkpoint.save = [this, step, fingerprint, saved](const std::string& bytes) {
+    const bool is_recent = *saved && Clock::now() - **saved < kInterval;
+    if (is_recent && !interrupt_requested()) return;
     save(step, fingerprint, bytes);
+    *saved = Clock::now();
   };
   return checkpoint;
 }

@@ -23,7 +23,8 @@ class Journal {
 
   /// Where the training of the step called `step` ("2_finetune") keeps its state. A state is taken
   /// up only where the step's result hangs on the same `fingerprint`; else the log says what
-  /// differs. load() throws Error(kOutput) for a file that can't be read.
+  /// differs. Of states that follow each other within two seconds only the first is written, but
+  /// always that of an interrupt. load() throws Error(kOutput) for a file that can't be read.
   Checkpoint checkpoint(const std::string& step, const Json& fingerprint) const;
   /// The run is over: what it wrote down is of no more use.
   void clear() const;
