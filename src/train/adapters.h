@@ -3,9 +3,8 @@
 //   beside  y + scale * B (A dropout(x))              linear layers (also with DoRA, without
 //                                                     dropout) and embeddings: no gradient as large
 //                                                     as the weight is ever made
-//   inside  layer(x; W + change)                      convolutions (there the weight is small
-//   beside
-//                                                     the activations, and this form no dearer),
+//   inside  layer(x; W + change)                      convolutions (their weights are small next
+//                                                     to their activations: this form is no dearer),
 //                                                     pruned weights, weights with unlike readers
 //   split   layer(x; W) + layer(dropout(x); change)   what would be inside, with dropout
 //

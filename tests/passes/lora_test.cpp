@@ -69,6 +69,32 @@ TEST(Lora, LeavesNoTraceInTheModel) {
   for (std::size_t i = 0; i < before.size(); ++i) EXPECT_EQ(after[i].first, before[i].first);
 }
 
+/// Numbers that the training keeps beside the model: what it trains, and its optimizer's state.
+std::int64_t numbers_kept(const std::string& pass, const Json& options, PassResult& result) {
+  TrainingBench bench("transformer");
+  std::string state;
+  bench.context.checkpoint.save = [&](const std::string& bytes) { state = bytes; };
+  result = bench.run(pass, options);
+  std::int64_t numbers = 0;
+  for (const auto& [name, tensor] : read_safetensors(state, "state").tensors) {
+    numbers += tensor.numel();
+  }
+  return numbers;
+}
+
+TEST(Lora, KeepsOptimizerStateOfItsAdaptersOnly) {
+  const Json adamw = {{"epochs", 1}, {"keep_best", false}, {"optimizer", {{"name", "adamw"}}}};
+  PassResult lora, full;
+  const std::int64_t of_lora = numbers_kept("lora", adamw, lora);
+  const std::int64_t of_all = numbers_kept("finetune", adamw, full);
+  // Each number trained, and AdamW's two means of its gradient; `few` for counts of steps.
+  const std::int64_t few = 100;
+  const auto trained = static_cast<std::int64_t>(lora.counts.at("adapter_parameters"));
+  EXPECT_GE(of_lora, 3 * trained);
+  EXPECT_LE(of_lora, 3 * trained + few);
+  EXPECT_GE(of_all, 3 * static_cast<std::int64_t>(lora.counts.at("base_parameters")));
+}
+
 TEST(Lora, KeepsTheZerosOfPrunedWeights) {
   TrainingBench bench;
   bench.run("prune_weights", {{"ratio", 0.5}});
