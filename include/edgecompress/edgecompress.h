@@ -36,13 +36,18 @@ struct RunRequest {
   std::optional<std::int64_t> seed, threads;
   std::vector<std::string> set;  ///< "passes/0/ratio=0.3"
   std::vector<std::string> op_libraries;
+  bool deterministic = false;  ///< the same bytes at any number of threads: one computes
   bool overwrite = false;
-  /// Goes on with the trainings of a run into the same folder that was cut short; those of another
-  /// recipe, model or data start anew.
+  /// Goes on with a run into the same folder that was cut short, within a training too; what hangs
+  /// on another recipe, model or data starts anew. Results of the same recipe are replaced.
   bool resume = false;
   /// Where finetune trains: cpu, cuda, or auto (cuda where there is a GPU). Everything else, and
   /// all that is measured, runs on the CPU.
   std::string device = "cpu";
+  /// Folder where finished steps are kept, and taken from where nothing differs that they hang on;
+  /// what was used longest ago goes where they are more than `cache_bytes`. Empty: none.
+  std::string cache;
+  std::int64_t cache_bytes = std::int64_t{4} << 30;
   bool dry_run = false;
 };
 

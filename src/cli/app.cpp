@@ -74,6 +74,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_passes(app, context);
   add_schema(app, context);
   add_demo(app, context);
+  add_cache(app, context);
   add_completion(app, context);
 }
 

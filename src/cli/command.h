@@ -33,6 +33,7 @@ void add_demo(CLI::App& app, CommandContext& context);
 void add_validate(CLI::App& app, CommandContext& context);
 void add_schema(CLI::App& app, CommandContext& context);
 void add_passes(CLI::App& app, CommandContext& context);
+void add_cache(CLI::App& app, CommandContext& context);
 void add_completion(CLI::App& app, CommandContext& context);
 
 /// A subcommand with the manners they all have: global options are taken after it too.

@@ -1,3 +1,4 @@
+#include "cli/cache_options.h"
 #include "cli/catalogue.h"
 #include "cli/command.h"
 #include "cli/engine.h"
@@ -25,14 +26,19 @@ void add_run(CLI::App& app, CommandContext& context) {
       ->allow_extra_args(false);
   command->add_option("--seed", request->seed, "Seed of everything that is random");
   add_threads_option(*command, request->threads);
+  command->add_flag("--deterministic", request->deterministic,
+                    "Give the same bytes at any number of threads: compute with one");
   add_device_option(*command, request->device, "finetune trains");
   add_op_library_option(*command, request->op_libraries);
+  const auto cache = add_cache_options(*command);
   command->add_flag("--overwrite", request->overwrite, "Replace the results of an earlier run");
   command->add_flag("--resume", request->resume,
-                    "Go on with the trainings of a run into this folder that was cut short");
+                    "Go on with a run into this folder that was cut short");
   command->add_flag("--dry-run", request->dry_run,
                     "Open and check everything, print the plan, write nothing");
-  command->callback([&context, request] {
+  command->callback([&context, request, cache] {
+    request->cache = cache->enabled_folder();
+    request->cache_bytes = cache->bytes();
     // A recipe that is wrong is told at once, not after LibTorch was loaded. Standard input can be
     // read only once.
     if (request->recipe != "-") requested_recipe(*request, known_passes());

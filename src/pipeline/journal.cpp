@@ -1,17 +1,15 @@
 #include "pipeline/journal.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <limits>
 #include <memory>
 
+#include "pipeline/fingerprint.h"
 #include "util/file.h"
-#include "util/hash.h"
 #include "util/log.h"
 #include "util/progress.h"
-#include "util/text.h"
 
 namespace edgecompress {
 namespace {
@@ -23,42 +21,22 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kFolder = ".journal";
 constexpr std::chrono::seconds kInterval{2};
 
-/// Which values are others now: "/options/epochs was 3 and is 5".
-std::string describe_differences(const Json& before, const Json& now) {
-  constexpr std::size_t kMost = 3;
-  const Json changes = Json::diff(before, now);
-  std::vector<std::string> texts;
-  for (const Json& change : changes) {
-    if (texts.size() == kMost) {
-      texts.push_back(fmt::format("{} more", changes.size() - kMost));
-      break;
-    }
-    const auto path = change.at("path").get<std::string>();
-    const Json::json_pointer place(path);
-    const auto value_in = [&](const Json& json) {
-      return json.contains(place) ? json.at(place).dump() : "absent";
-    };
-    texts.push_back(fmt::format("{} was {} and is {}", path, value_in(before), value_in(now)));
-  }
-  return join(texts, ", ");
-}
-
-/// SHA-256 of every file that a value somewhere in the options names: teachers, adapters.
-void hash_named_files(const Recipe& recipe, const Json& options, Json& hashes) {
-  if (options.is_structured()) {
-    for (const Json& value : options) hash_named_files(recipe, value, hashes);
-  } else if (options.is_string()) {
-    const auto name = options.get<std::string>();
-    std::error_code none;
-    if (name.empty() || !fs::is_regular_file(recipe.locate(name), none)) return;
-    hashes[name] = sha256_of_file(recipe.locate(name));
-  }
-}
-
 }  // namespace
 
 Journal::Journal(fs::path output, bool resume)
     : folder_(std::move(output) / kFolder), resume_(resume) {}
+
+Journal::~Journal() {
+  if (interrupt_requested()) return;
+  std::error_code not_empty;
+  if (fs::remove(folder_, not_empty)) fs::remove(folder_.parent_path(), not_empty);
+}
+
+void Journal::begin() const {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) throw write_error(folder_, error.value());
+}
 
 bool Journal::is_in(const fs::path& output) {
   std::error_code none;
@@ -84,6 +62,12 @@ Checkpoint Journal::checkpoint(const std::string& step, const Json& fingerprint)
   return checkpoint;
 }
 
+void Journal::move_into(const fs::path& folder) const {
+  std::error_code stays;  // where it can't be moved it is no worse
+  fs::rename(folder_, folder / kFolder, stays);
+  fs::remove(folder_.parent_path(), stays);  // if there is nothing else in it
+}
+
 void Journal::clear() const {
   std::error_code ignored;
   if (fs::remove_all(folder_, ignored) == 0) return;
@@ -93,9 +77,7 @@ void Journal::clear() const {
 /// One line of JSON, then the state as it is.
 void Journal::save(const std::string& step, const Json& fingerprint,
                    const std::string& bytes) const {
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  if (error) throw write_error(folder_, error.value());
+  begin();
   const Json header = {{"fingerprint", fingerprint}, {"bytes", bytes.size()}};
   write_file_atomic(file_of(step), [&](const ByteSink& write) {
     write(header.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n");
@@ -125,25 +107,6 @@ std::optional<std::string> Journal::load(const std::string& step, const Json& fi
   log().info("step {}: goes on from its checkpoint", step);
   bytes.erase(0, end + 1);
   return bytes;
-}
-
-Json step_fingerprint(const Recipe& recipe, const Report& report, std::size_t index,
-                      const fs::path& model) {
-  const StepSpec& step = recipe.passes.at(index);
-  Json files = Json::object();
-  hash_named_files(recipe, step.options, files);
-  auto inputs = report.sha256;
-  inputs.erase("recipe");  // what it says of other steps is of no matter
-  return {{"edgecompress", report.environment.edgecompress_version},
-          {"libtorch", report.environment.libtorch_version},
-          {"pass", step.pass},
-          {"options", step.options},
-          {"files", std::move(files)},
-          {"model", sha256_of_file(model)},
-          {"seed", recipe.seed},
-          {"data", recipe.resolved.value("data", Json::object())},
-          {"metric", recipe.evaluation.metric},
-          {"inputs", std::move(inputs)}};
 }
 
 }  // namespace edgecompress

@@ -65,8 +65,9 @@ std::shared_ptr<const Dataset> random_inputs(const std::vector<InputSpec>& input
 
 Measurer::Measurer(std::filesystem::path original, std::vector<InputSpec> inputs,
                    const DataSets& data, EvaluationSpec spec, std::uint64_t seed,
-                   Progress& progress)
+                   MeasureScope scope, Progress& progress)
     : original_(std::move(original)),
+      scope_(scope),
       inputs_(std::move(inputs)),
       data_(data),
       spec_(std::move(spec)),
@@ -95,6 +96,8 @@ Evaluation Measurer::measure_common(const std::filesystem::path& file, const Mod
                                     const Forward& forward, Comparable outputs) {
   Evaluation evaluation;
   evaluation.size = measure_size(file, load_as_stored(file));
+  evaluation.macs = macs_of_one(model);
+  if (scope_ == MeasureScope::kSize) return evaluation;
   const auto choices = data_.for_choices();
   if (outputs.with_labels && can_score(choices)) {
     evaluation.validation = evaluate_score(forward, *choices, data_.for_choices_batch(),
@@ -105,7 +108,6 @@ Evaluation Measurer::measure_common(const std::filesystem::path& file, const Mod
                                             : evaluate_score(forward, *data_.test, data_.test_batch,
                                                              spec_.metric, "test", progress_);
   }
-  evaluation.macs = macs_of_one(model);
   if (!inputs_.empty()) {
     evaluation.peak_memory_bytes = measure_peak_memory(file, inputs_, example_batch(inputs_));
   }
@@ -114,7 +116,7 @@ Evaluation Measurer::measure_common(const std::filesystem::path& file, const Mod
 
 Evaluation Measurer::measure_original(const Model& model, Comparable outputs) {
   Evaluation evaluation = measure_common(original_, model, original_forward_, outputs);
-  if (!inputs_.empty()) {
+  if (!inputs_.empty() && scope_ == MeasureScope::kAll) {
     evaluation.latency =
         measure_latency({{"original", original_}}, inputs_, spec_.latency, progress_).at(0);
     original_form_ = evaluation.latency->form;
@@ -127,6 +129,7 @@ Evaluation Measurer::measure_step(const std::filesystem::path& file, const Model
                                   Comparable outputs) {
   const Forward forward = forward_of(load_as_stored(file));
   Evaluation evaluation = measure_common(file, model, forward, outputs);
+  if (scope_ == MeasureScope::kSize) return evaluation;
   if (outputs.with_original && fidelity_data_) {
     evaluation.fidelity = evaluate_fidelity(forward, original_outputs_, *fidelity_data_,
                                             fidelity_batch_, fidelity_name_, progress_);

@@ -31,13 +31,17 @@ struct Comparable {
   bool with_original = true;  ///< they mean what the original's do
 };
 
+/// Everything, or only what needs no run of the network but one: bytes, parameters, MACs.
+enum class MeasureScope { kAll, kSize };
+
 /// Measures the files of one run, all in the same way.
 class Measurer {
  public:
   /// `inputs` may be empty: then latency, MACs, memory and, without data, fidelity stay unknown.
   Measurer(std::filesystem::path original, std::vector<InputSpec> inputs, const DataSets& data,
-           EvaluationSpec spec, std::uint64_t seed, Progress& progress);
+           EvaluationSpec spec, std::uint64_t seed, MeasureScope scope, Progress& progress);
 
+  MeasureScope scope() const { return scope_; }
   /// `model` is the canonical form of `file`, for counting MACs.
   Evaluation measure_original(const Model& model, Comparable outputs);
   Evaluation measure_step(const std::filesystem::path& file, const Model& model,
@@ -62,6 +66,7 @@ class Measurer {
   bool can_score(const std::shared_ptr<const Dataset>& data) const;
 
   std::filesystem::path original_;
+  MeasureScope scope_;
   std::string original_form_;  ///< chosen once, so that every step has the same opponent
   std::vector<InputSpec> inputs_;
   const DataSets& data_;

@@ -23,7 +23,7 @@ std::string dump(const Json& json) {
 /// What a run always writes, by what it is.
 std::map<std::string, std::string> base_files(const Recipe& recipe) {
   std::map<std::string, std::string> files = {
-      {"model", "model.pt"}, {"recipe", "recipe.resolved.json"}, {"log", "run.log"}};
+      {"model", "model.pt"}, {"recipe", kResolvedRecipe}, {"log", "run.log"}};
   if (writes(recipe, "json")) files["report"] = "report.json";
   if (writes(recipe, "markdown")) files["report_markdown"] = "report.md";
   return files;
@@ -48,7 +48,7 @@ void write_outputs(const Recipe& recipe, Runner& runner, const fs::path& folder)
     write_file_atomic(path, bytes);
     report.files[name] = name;
   }
-  write_file_atomic(folder / "recipe.resolved.json", recipe.resolved_text());
+  write_file_atomic(folder / kResolvedRecipe, recipe.resolved_text());
   if (writes(recipe, "json")) write_file_atomic(folder / "report.json", dump(to_json(report)));
   if (writes(recipe, "markdown")) write_file_atomic(folder / "report.md", to_markdown(report));
 }

@@ -10,6 +10,8 @@
 
 namespace edgecompress {
 
+constexpr const char* kResolvedRecipe = "recipe.resolved.json";
+
 /// Names of the files that every run of this recipe writes, for the plan of a dry run.
 std::vector<std::string> planned_outputs(const Recipe& recipe);
 

@@ -7,6 +7,7 @@
 
 #include "passes/registry.h"
 #include "pipeline/outputs.h"
+#include "util/table.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -71,9 +72,42 @@ std::string describe_step(std::size_t index, const StepSpec& step) {
   return text;
 }
 
+std::string shapes_text(const std::vector<std::vector<std::int64_t>>& shapes) {
+  std::vector<std::string> parts;
+  for (const auto& shape : shapes) parts.push_back(fmt::format("{}", fmt::join(shape, "x")));
+  return parts.empty() ? "unknown" : join(parts, ", ");
+}
+
+std::string describe_forecasts(const Recipe& recipe, const std::vector<Forecast>& forecasts) {
+  using Align = Table::Align;
+  Table table({"after", "outputs", "parameters", "MACs", "file", "peak memory", "time"},
+              {Align::kLeft, Align::kLeft, Align::kRight, Align::kRight, Align::kRight,
+               Align::kRight, Align::kRight});
+  std::string obstacles;
+  double seconds = 0;
+  for (std::size_t i = 0; i < forecasts.size(); ++i) {
+    const Forecast& forecast = forecasts[i];
+    const std::string step = fmt::format("{} {}", i + 1, recipe.passes[i].pass);
+    if (!forecast.obstacle.empty()) {
+      obstacles += fmt::format("note    no forecast of {}: {}\n", step, forecast.obstacle);
+      continue;
+    }
+    seconds += forecast.seconds;
+    table.add_row({step, shapes_text(forecast.outputs), human_count(forecast.parameters),
+                   forecast.macs ? human_count(*forecast.macs) : "unknown",
+                   human_bytes(forecast.file_bytes), human_bytes(forecast.peak_memory_bytes),
+                   human_duration(forecast.seconds)});
+  }
+  return table.console() + obstacles +
+         fmt::format(
+             "told by doing the steps on a few batches; all of them: {}, evaluations not counted\n",
+             human_duration(seconds));
+}
+
 }  // namespace
 
-std::string describe_plan(const Recipe& recipe, const Preparation& preparation) {
+std::string describe_plan(const Recipe& recipe, const Preparation& preparation,
+                          const std::vector<Forecast>& forecasts) {
   const fs::path output = recipe.locate(recipe.output.directory);
   std::string text = fmt::format(
       "Plan of {} (nothing was written)\n"
@@ -86,6 +120,7 @@ std::string describe_plan(const Recipe& recipe, const Preparation& preparation) 
       describe_inputs(preparation.inputs), describe_data(preparation.data), recipe.seed,
       preparation.threads, recipe.evaluation.metric);
   for (std::size_t i = 0; i < recipe.passes.size(); ++i) text += describe_step(i, recipe.passes[i]);
+  if (!forecasts.empty()) text += "\n" + describe_forecasts(recipe, forecasts) + "\n";
   const std::string gates = describe_gate(recipe.gates);
   if (!gates.empty()) text += "gates   " + gates + "\n";
   text += fmt::format("output  {}: {}\n", output.string(), join(planned_outputs(recipe), ", "));

@@ -122,7 +122,8 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
   }
   libraries.insert(libraries.end(), op_libraries.begin(), op_libraries.end());
   std::vector<std::string> notes;
-  const std::int64_t threads = prepare_process(recipe.threads, libraries, &notes);
+  const std::int64_t threads =
+      prepare_process(recipe.deterministic ? 1 : recipe.threads, libraries, &notes);
 
   check_options(recipe);
   auto engine = std::make_shared<Int8EngineGuard>(engine_of(recipe));
@@ -153,6 +154,7 @@ Preparation prepare(const Recipe& recipe, const std::vector<std::string>& op_lib
                   has_own_labels ? recipe.evaluation.metric : "fidelity");
   return {path,
           threads,
+          std::move(libraries),
           std::move(data),
           std::move(inputs),
           std::move(model),

@@ -17,6 +17,7 @@ namespace edgecompress {
 struct Preparation {
   std::filesystem::path model_path;
   std::int64_t threads = 1;
+  std::vector<std::string> op_libraries;  ///< that were loaded
   DataSets data;
   std::vector<InputSpec> inputs;  ///< the recipe's; where it gives none, what the data shows
   Model model;

@@ -4,15 +4,18 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 
 #include "edgecompress/error.h"
 #include "eval/size.h"
+#include "eval/thread_dependence.h"
 #include "model/runtime.h"
 #include "model/torch_error.h"
 #include "passes/registry.h"
 #include "pipeline/checks.h"
+#include "pipeline/fingerprint.h"
 #include "pipeline/gates.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -22,6 +25,7 @@
 namespace edgecompress {
 namespace {
 
+namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
@@ -66,32 +70,35 @@ std::string summary(const Evaluation& evaluation) {
   return text;
 }
 
-/// Another pass of the same name may have given a file of the same name.
-std::string free_name(const std::map<std::string, std::string>& taken, std::size_t index,
-                      const std::string& pass, const std::string& name) {
-  return taken.count(name) == 0 ? name : file_stem(index, pass) + "/" + name;
+void record_work(const StepWork& work, StepRecord& record) {
+  record.note = work.result.note;
+  record.counts = work.result.counts;
+  record.details = work.result.details;
+  record.seconds = work.seconds;
+  record.peak_memory_bytes = work.peak_memory_bytes;
+  record.cached_since = work.done;
 }
 
 }  // namespace
 
 Runner::Runner(const Recipe& recipe, const Preparation& preparation, std::filesystem::path folder,
-               const Journal& journal, at::Device device, Progress& progress)
+               const Journal& journal, const StepCache& cache, at::Device device,
+               MeasureScope scope, Progress& progress)
     : recipe_(recipe),
       preparation_(preparation),
       folder_(std::move(folder)),
       journal_(journal),
+      cache_(cache),
       device_(device),
       progress_(progress),
       measurer_(preparation.model_path, preparation.inputs, preparation.data, recipe.evaluation,
-                derive_seed(recipe.seed, "fidelity"), progress),
+                derive_seed(recipe.seed, "fidelity"), scope, progress),
       current_(preparation.model.clone()),
-      current_outputs_{preparation.has_own_labels, /*with_original=*/true},
-      best_file_(preparation.model_path) {
+      current_outputs_{preparation.has_own_labels, /*with_original=*/true} {
   report_.name = recipe.name;
   report_.seed = recipe.seed;
   report_.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   report_.notes = preparation.notes;
-  report_.best_step = "original";
   report_.environment = describe_environment();
   report_.environment.threads = preparation.threads;
   for (const Finding& finding : preparation.model.findings()) {
@@ -107,9 +114,14 @@ void Runner::run() {
   report_.baseline = measurer_.measure_original(preparation_.model, current_outputs_);
   current_evaluation_ = report_.baseline;
   log().info("original: {}", summary(report_.baseline));
+  if (measurer_.scope() == MeasureScope::kAll) tell_thread_dependence();
   for (std::size_t i = 0; i < recipe_.passes.size(); ++i) {
     if (!run_step(i)) break;
   }
+  leave_out_what_misses_gates();
+  report_.best_step = kept_.empty()
+                          ? "original"
+                          : step_name(kept_.back().index, recipe_.passes[kept_.back().index].pass);
   report_.gates =
       check_gates(recipe_.gates, report_.baseline, report_.final_evaluation(), GateScope::kRun);
   report_.seconds = seconds_since(start);
@@ -122,25 +134,29 @@ bool Runner::run_step(std::size_t index) {
   record.options = step.options;
   log().info("step {}", step_name(index, step.pass));
   try {
-    Model model = current_.clone();
-    const bool has_new_outputs = gives_new_outputs(step);
-    const Comparable outputs = has_new_outputs
+    const Comparable outputs = gives_new_outputs(step)
                                    ? Comparable{/*with_labels=*/true, /*with_original=*/false}
                                    : current_outputs_;
-    const PassResult result = apply(index, model, outputs, record);
-    const auto file = folder_ / (file_stem(index, step.pass) + ".pt");
-    if (result.changed) {
-      model.save(file);
-      check_step(current_, model, file, has_new_outputs);
-      record.evaluation = measurer_.measure_step(file, model, outputs);
-    } else {
+    Kept kept{index, folder_ / (file_stem(index, step.pass) + ".pt"), {}};
+    StepWork work = work_of(index, outputs, kept.file);
+    record_work(work, record);
+    if (!work.result.changed) {
       record.state = StepState::kUnchanged;
       record.evaluation = current_evaluation_;
-    }
-    judge(step, record);
-    if (record.state == StepState::kKept) {
-      keep(index, std::move(model), outputs, result, file);
-      current_evaluation_ = *record.evaluation;
+      judge(step, record);
+    } else {
+      // From its file, whether it was made by this run or taken from the cache: what follows is the
+      // same to the last bit.
+      Model model = Model::load(kept.file, preparation_.inputs);
+      record.evaluation = measurer_.measure_step(kept.file, model, outputs);
+      judge(step, record);
+      if (record.state == StepState::kKept) {
+        kept.pass_files = std::move(work.result.files);
+        kept_.push_back(std::move(kept));
+        current_ = std::move(model);
+        current_outputs_ = outputs;
+        current_evaluation_ = *record.evaluation;
+      }
     }
   } catch (...) {
     fail(record, index);
@@ -155,7 +171,7 @@ bool Runner::run_step(std::size_t index) {
   return !failure_ && !(is_missed && step.gate.on_fail == "stop");
 }
 
-PassResult Runner::apply(std::size_t index, Model& model, Comparable outputs, StepRecord& record) {
+StepWork Runner::work_of(std::size_t index, Comparable outputs, const fs::path& file) {
   const StepSpec& step = recipe_.passes[index];
   const PassNeeds needs = find_pass(step.pass).description.needs_with(step.options);
   if (needs.labels && !outputs.with_labels) {
@@ -164,23 +180,46 @@ PassResult Runner::apply(std::size_t index, Model& model, Comparable outputs, St
                 "outputs for them was not kept",
                 "loosen the gate of that step");
   }
+  const Json fingerprint = step_fingerprint(recipe_, preparation_, report_, index, best_file(),
+                                            outputs.with_labels, device_.str());
+  if (auto kept = cache_.find(fingerprint, file)) {
+    log().info("step {}: taken from the cache, where it is since {}", step_name(index, step.pass),
+               kept->done);
+    return std::move(*kept);
+  }
+  PassContext context = context_for(index, outputs);
+  if (needs.training) {
+    context.checkpoint = journal_.checkpoint(file_stem(index, step.pass), fingerprint);
+  }
+  Model model = current_.clone();
+  StepWork work;
+  reset_peak_memory();
+  const auto start = Clock::now();
+  work.result = find_pass(step.pass).make(step.options)->run(model, context);
+  work.seconds = seconds_since(start);
+  work.peak_memory_bytes = peak_memory_bytes();
+  if (work.result.changed) {
+    model.save(file);
+    check_step(current_, model, file, gives_new_outputs(step));
+  }
+  cache_.keep(fingerprint, work, file);
+  return work;
+}
+
+PassContext Runner::context_for(std::size_t index, Comparable outputs) {
+  const std::string& pass = recipe_.passes[index].pass;
   PassContext context{progress_};
-  context.seed = derive_seed(recipe_.seed, fmt::format("step {} {}", index, step.pass));
+  context.seed = derive_seed(recipe_.seed, fmt::format("step {} {}", index, pass));
   context.data = &preparation_.data;
   context.device = device_;
   if (outputs.with_labels) context.score = measurer_.score_for_choices();
-  const auto scratch = folder_ / (file_stem(index, step.pass) + "_measured.pt");
-  context.latency_share = measurer_.latency_share(best_file_, scratch);
-  context.size_share = measurer_.size_share(best_file_, scratch);
+  const auto scratch = folder_ / (file_stem(index, pass) + "_measured.pt");
+  context.latency_share = measurer_.latency_share(best_file(), scratch);
+  context.size_share = measurer_.size_share(best_file(), scratch);
   context.node_latency = measurer_.node_latency();
   context.scratch = [this](std::int64_t bytes) {
     return std::make_unique<ScratchFile>(folder_, bytes);
   };
-  if (needs.training) {
-    Json fingerprint = step_fingerprint(recipe_, report_, index, best_file_);
-    fingerprint["device"] = device_.str();
-    context.checkpoint = journal_.checkpoint(file_stem(index, step.pass), fingerprint);
-  }
   context.load_network = [this](const std::string& name) {
     return name == "original" ? preparation_.model.clone()
                               : Model::load(recipe_.locate(name), preparation_.inputs);
@@ -188,15 +227,7 @@ PassResult Runner::apply(std::size_t index, Model& model, Comparable outputs, St
   context.read_file = [this](const std::string& path, std::int64_t limit) {
     return read_file(recipe_.locate(path), ExitCode::kData, limit);
   };
-  reset_peak_memory();
-  const auto start = Clock::now();
-  PassResult result = find_pass(step.pass).make(step.options)->run(model, context);
-  record.seconds = seconds_since(start);
-  record.peak_memory_bytes = peak_memory_bytes();
-  record.note = result.note;
-  record.counts = result.counts;
-  record.details = result.details;
-  return result;
+  return context;
 }
 
 void Runner::judge(const StepSpec& step, StepRecord& record) {
@@ -209,16 +240,65 @@ void Runner::judge(const StepSpec& step, StepRecord& record) {
   }
 }
 
-void Runner::keep(std::size_t index, Model model, Comparable outputs, const PassResult& result,
-                  const std::filesystem::path& file) {
-  const std::string& pass = recipe_.passes[index].pass;
-  for (const auto& [name, bytes] : result.files) {
-    pass_files_.emplace(free_name(pass_files_, index, pass, name), bytes);
+void Runner::leave_out_what_misses_gates() {
+  const auto meets_gates = [&](const Kept& kept) {
+    return are_met(check_gates(recipe_.gates, report_.baseline,
+                               *report_.steps[kept.index].evaluation, GateScope::kStep));
+  };
+  const auto best = std::find_if(kept_.rbegin(), kept_.rend(), meets_gates);
+  if (best == kept_.rend()) return;  // the last one is as good as any
+  for (auto kept = best.base(); kept != kept_.end(); ++kept) {
+    StepRecord& record = report_.steps[kept->index];
+    record.state = StepState::kRolledBack;
+    record.note +=
+        fmt::format("{}left out at the end: with it the run's gates are missed on {}",
+                    record.note.empty() ? "" : "; ", preparation_.data.for_choices_name());
+    log().info("step {}: {}", step_name(kept->index, record.pass), record.note);
   }
-  current_ = std::move(model);
-  current_outputs_ = outputs;
-  best_file_ = file;
-  report_.best_step = step_name(index, pass);
+  kept_.erase(best.base(), kept_.end());
+}
+
+void Runner::tell_thread_dependence() {
+  const DataSets& data = preparation_.data;
+  const bool computes = data.train || data.calibration;
+  if (preparation_.threads == 1 || !computes || recipe_.passes.empty()) return;
+  const bool trains =
+      std::any_of(recipe_.passes.begin(), recipe_.passes.end(), [](const StepSpec& step) {
+        return find_pass(step.pass).description.needs_with(step.options).training;
+      });
+  const auto operators = thread_dependent_operators(
+      preparation_.model, trains ? data.train_batch : data.for_choices_batch(),
+      preparation_.threads, trains);
+  if (operators.empty() && !trains) return;
+  report_.notes.push_back(fmt::format(
+      "with another number of threads than {} the written bytes may be others: of this network's "
+      "operators {} other bits with 1 thread{}; --deterministic gives the same at any number",
+      preparation_.threads, operators.empty() ? "none gave" : join(operators, ", ") + " gave",
+      trains ? " (forward or backward)" : ""));
+  log().info("{}", report_.notes.back());
+}
+
+const fs::path& Runner::best_file() const {
+  return kept_.empty() ? preparation_.model_path : kept_.back().file;
+}
+
+const fs::path& Runner::file_after(std::size_t index) const {
+  const auto last = std::find_if(kept_.rbegin(), kept_.rend(),
+                                 [&](const Kept& kept) { return kept.index <= index; });
+  return last == kept_.rend() ? preparation_.model_path : last->file;
+}
+
+std::map<std::string, std::string> Runner::pass_files() const {
+  std::map<std::string, std::string> files;
+  for (const Kept& kept : kept_) {
+    for (const auto& [name, bytes] : kept.pass_files) {
+      // Another pass of the same name may have given a file of the same name.
+      const bool is_taken = files.count(name) > 0;
+      const std::string stem = file_stem(kept.index, recipe_.passes[kept.index].pass);
+      files.emplace(is_taken ? stem + "/" + name : name, bytes);
+    }
+  }
+  return files;
 }
 
 void Runner::fail(StepRecord& record, std::size_t index) {

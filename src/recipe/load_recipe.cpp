@@ -82,6 +82,7 @@ void apply_options(Json& json, const RecipeOverrides& overrides) {
   if (overrides.overwrite) set("output", "overwrite", true);
   if (overrides.seed) json["seed"] = *overrides.seed;
   if (overrides.threads) json["threads"] = *overrides.threads;
+  if (overrides.deterministic) json["deterministic"] = true;
 }
 
 }  // namespace

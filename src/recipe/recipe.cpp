@@ -75,6 +75,7 @@ Recipe parse_recipe(const Json& json, const std::filesystem::path& base,
   recipe.name = std::move(sections.name);
   recipe.seed = sections.seed;
   recipe.threads = sections.threads;
+  recipe.deterministic = sections.deterministic;
   recipe.model = std::move(sections.model);
   recipe.data = sets_by_name(std::move(sections.data));
   recipe.evaluation = std::move(sections.evaluation);
@@ -87,7 +88,10 @@ Recipe parse_recipe(const Json& json, const std::filesystem::path& base,
   check_model(recipe.model);
   check_data(recipe.data);
   check_passes(recipe, catalogue);
-  recipe.sha256 = sha256(recipe.resolved_text());
+  Json asked = recipe.resolved;
+  asked.erase("output");
+  asked.erase("threads");
+  recipe.sha256 = sha256(asked.dump(-1, ' ', false, Json::error_handler_t::replace));
   return recipe;
 }
 

@@ -81,6 +81,8 @@ struct Recipe {
   std::string name;
   std::int64_t seed = 0;
   std::int64_t threads = 0;  ///< of the whole run; 0: all cores this process may use
+  /// Every result is computed by one thread, so that it is the same whatever `threads` says.
+  bool deterministic = false;
   ModelSpec model;
   std::map<std::string, DatasetSpec> data;  ///< train, calibration, validation, test
   EvaluationSpec evaluation;
@@ -90,7 +92,8 @@ struct Recipe {
 
   std::filesystem::path base;  ///< relative paths are relative to this folder
   Json resolved;               ///< the whole recipe with every default filled in
-  std::string sha256;          ///< of resolved_text()
+  /// Of the resolved recipe, but for where it writes and by how many threads: what it asks for.
+  std::string sha256;
 
   /// The resolved recipe as it is written to recipe.resolved.json.
   std::string resolved_text() const;
@@ -114,6 +117,7 @@ struct RecipeOverrides {
   std::optional<std::string> output;  ///< relative to the working directory
   std::optional<std::int64_t> seed;
   std::optional<std::int64_t> threads;
+  bool deterministic = false;
   bool overwrite = false;
   std::vector<std::string> set;
 };

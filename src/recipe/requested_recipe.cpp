@@ -8,6 +8,7 @@ Recipe requested_recipe(const RunRequest& request, const PassCatalogue& catalogu
   overrides.output = request.output;
   overrides.seed = request.seed;
   overrides.threads = request.threads;
+  overrides.deterministic = request.deterministic;
   overrides.overwrite = request.overwrite;
   overrides.set = request.set;
   return load_recipe(request.recipe, catalogue, overrides);

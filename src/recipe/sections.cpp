@@ -94,6 +94,8 @@ Options<RecipeSections> make_recipe_sections() {
   options.add("threads", &RecipeSections::threads, "of the run; 0: all cores it may use")
       .at_least(0)
       .at_most(kMostThreads);
+  options.add("deterministic", &RecipeSections::deterministic,
+              "give the same bytes whatever threads says: one computes");
   options.add("model", &RecipeSections::model, model_options(), "the network to compress");
   options.add("data", &RecipeSections::data, data_options(), "data sets by what they are for");
   options.add("evaluation", &RecipeSections::evaluation, evaluation_options(),

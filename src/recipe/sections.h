@@ -20,6 +20,7 @@ struct RecipeSections {
   std::string name;
   std::int64_t seed = 0;
   std::int64_t threads = 0;
+  bool deterministic = false;
   ModelSpec model;
   DataSection data;
   EvaluationSpec evaluation;

@@ -11,6 +11,9 @@ std::string to_console(const Report& report) {
   if (!report.gates.empty()) text += gate_table(report.gates).console() + "\n";
   for (const std::string& line : describe_measurement(report)) text += line + "\n";
   for (const StepRecord& step : report.steps) {
+    if (!step.cached_since.empty()) {
+      text += fmt::format("{}: taken from the cache, done {}\n", step.pass, step.cached_since);
+    }
     if (step.state != StepState::kKept) {
       text += fmt::format("{} {}: {}\n", step.pass, to_string(step.state), step.note);
     }

@@ -134,6 +134,32 @@ Table gate_table(const std::vector<GateResult>& gates) {
   return table;
 }
 
+Table forecast_table(const StepRecord& step) {
+  using Align = Table::Align;
+  const Forecast& forecast = *step.forecast;
+  const Evaluation& fact = *step.evaluation;
+  Table table({"", "forecast", "fact", "fact / forecast"},
+              {Align::kLeft, Align::kRight, Align::kRight, Align::kRight});
+  const auto add = [&](const char* name, double foretold, double found, auto as_text) {
+    table.add_row({name, as_text(foretold), as_text(found),
+                   foretold > 0 ? fmt::format("{:.3f}", found / foretold) : kMissing});
+  };
+  const auto count = [](double value) { return number_text(value); };
+  const auto bytes = [](double value) { return human_bytes(std::llround(value)); };
+  add("parameters", static_cast<double>(forecast.parameters),
+      static_cast<double>(fact.size.parameters), count);
+  if (forecast.macs && fact.macs) {
+    add("multiply-accumulates", static_cast<double>(*forecast.macs),
+        static_cast<double>(*fact.macs), count);
+  }
+  add("file", static_cast<double>(forecast.file_bytes), static_cast<double>(fact.size.file_bytes),
+      bytes);
+  add("time of the step", forecast.seconds, step.seconds, human_duration);
+  add("peak memory of the step", static_cast<double>(forecast.peak_memory_bytes),
+      static_cast<double>(step.peak_memory_bytes), bytes);
+  return table;
+}
+
 std::vector<std::string> describe_measurement(const Report& report) {
   const Evaluation& evaluation = report.baseline;
   const Evaluation& scored = scored_evaluation(report);

@@ -25,6 +25,8 @@ std::string number_text(double value);
 
 /// The original and every step, one a row.
 Table summary_table(const Report& report);
+/// What a dry run foretold of the step beside what came. The step has both.
+Table forecast_table(const StepRecord& step);
 Table gate_table(const std::vector<GateResult>& gates);
 
 /// Where each kind of number comes from: one sentence each, of what was measured.

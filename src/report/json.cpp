@@ -54,6 +54,11 @@ Json to_json(const std::vector<GateResult>& gates) {
   return list;
 }
 
+template <class Part>
+Json part_or_null(const std::optional<Part>& part) {
+  return part ? to_json(*part) : Json();
+}
+
 Json to_json(const StepRecord& step) {
   return {{"pass", step.pass},
           {"options", step.options},
@@ -62,14 +67,11 @@ Json to_json(const StepRecord& step) {
           {"counts", step.counts},
           {"details", step.details},
           {"seconds", step.seconds},
+          {"cached_since", step.cached_since.empty() ? Json() : Json(step.cached_since)},
           {"peak_memory_bytes", step.peak_memory_bytes > 0 ? Json(step.peak_memory_bytes) : Json()},
           {"evaluation", step.evaluation ? to_json(*step.evaluation) : Json()},
-          {"gates", to_json(step.gates)}};
-}
-
-template <class Part>
-Json part_or_null(const std::optional<Part>& part) {
-  return part ? to_json(*part) : Json();
+          {"gates", to_json(step.gates)},
+          {"forecast", part_or_null(step.forecast)}};
 }
 
 }  // namespace
@@ -96,6 +98,25 @@ Json to_json(const Environment& environment) {
           {"cores", environment.cores},
           {"threads", environment.threads},
           {"operating_system", environment.operating_system}};
+}
+
+Json to_json(const Forecast& forecast) {
+  return {{"parameters", forecast.parameters},    {"file_bytes", forecast.file_bytes},
+          {"macs", value_or_null(forecast.macs)}, {"outputs", forecast.outputs},
+          {"seconds", forecast.seconds},          {"peak_memory_bytes", forecast.peak_memory_bytes},
+          {"obstacle", forecast.obstacle}};
+}
+
+Forecast forecast_from_json(const Json& json) {
+  Forecast forecast;
+  json.at("parameters").get_to(forecast.parameters);
+  json.at("file_bytes").get_to(forecast.file_bytes);
+  if (!json.at("macs").is_null()) forecast.macs = json.at("macs").get<std::int64_t>();
+  json.at("outputs").get_to(forecast.outputs);
+  json.at("seconds").get_to(forecast.seconds);
+  json.at("peak_memory_bytes").get_to(forecast.peak_memory_bytes);
+  json.at("obstacle").get_to(forecast.obstacle);
+  return forecast;
 }
 
 Json to_json(const Report& report) {

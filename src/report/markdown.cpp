@@ -248,11 +248,16 @@ std::string step_text(const StepRecord& step, std::size_t number) {
     lines.push_back(fmt::format("{}: {}", name, number_text(count)));
   }
   lines.push_back("time: " + human_duration(step.seconds));
+  if (!step.cached_since.empty()) {
+    lines.push_back("done by an earlier run, until " + step.cached_since +
+                    ": time and memory are of that run");
+  }
   if (step.peak_memory_bytes > 0) {
     lines.push_back("peak memory of the step: " + human_bytes(step.peak_memory_bytes));
   }
   text += bullets(lines);
   if (step.evaluation) text += evaluation_text(*step.evaluation);
+  if (step.forecast && step.evaluation) text += "\n" + forecast_table(step).markdown();
   for (const auto& [name, value] : step.details.items()) text += finding_text(name, value);
   if (!step.gates.empty()) text += "\n" + gate_table(step.gates).markdown();
   return text;

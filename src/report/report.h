@@ -65,6 +65,16 @@ struct GateResult {
   std::string note;  ///< "on validation, top1", or why it could not be checked
 };
 
+/// What a step is expected to leave and to take, told before the run.
+struct Forecast {
+  std::int64_t parameters = 0, file_bytes = 0;
+  std::optional<std::int64_t> macs;                ///< of one example input
+  std::vector<std::vector<std::int64_t>> outputs;  ///< shapes that the example inputs give
+  double seconds = 0;
+  std::int64_t peak_memory_bytes = 0;
+  std::string obstacle;  ///< why nothing can be told; else empty
+};
+
 enum class StepState { kKept, kUnchanged, kRolledBack, kFailed, kInterrupted };
 std::string to_string(StepState state);
 
@@ -78,8 +88,12 @@ struct StepRecord {
   Json details = Json::object();
   double seconds = 0;
   std::int64_t peak_memory_bytes = 0;  ///< high-water mark of the process during the step
+  /// When an earlier run did the step whose work this one took over, seconds and memory with it;
+  /// empty: this run did it. Evaluations are always this run's.
+  std::string cached_since;
   std::optional<Evaluation> evaluation;
   std::vector<GateResult> gates;
+  std::optional<Forecast> forecast;  ///< of a dry run of the same
 };
 
 struct Environment {
@@ -118,5 +132,8 @@ std::string to_console(const Report& report);
 /// Of one evaluation, for `evaluate` and `benchmark`.
 Json to_json(const Evaluation& evaluation);
 Json to_json(const Environment& environment);
+Json to_json(const Forecast& forecast);
+/// Throws nlohmann::json::exception for what to_json() did not write.
+Forecast forecast_from_json(const Json& json);
 
 }  // namespace edgecompress

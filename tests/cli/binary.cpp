@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
+#include <thread>
 
 extern char** environ;
 
@@ -34,21 +37,35 @@ bool read_some(int file, std::string& text) {
   return true;
 }
 
-BinaryResult run_program(const std::vector<std::string>& command,
-                         const std::function<void(const std::string&, int)>& on_stderr) {
+/// A test that does not name a cache has none: what another one did is not to be found there.
+void set_cache(const std::vector<std::string>& command) {
+  const bool has_cache = std::find(command.begin(), command.end(), "--cache") != command.end();
+  has_cache ? unsetenv("EDGECOMPRESS_NO_CACHE") : setenv("EDGECOMPRESS_NO_CACHE", "1", 1);
+}
+
+int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+
+pid_t start(const std::vector<std::string>& command, const posix_spawn_file_actions_t& actions) {
+  set_cache(command);
   std::vector<char*> arguments;
   for (const std::string& argument : command)
     arguments.push_back(const_cast<char*>(argument.data()));
   arguments.push_back(nullptr);
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
+  if (failed != 0) throw std::runtime_error("can't start " + command[0]);
+  return pid;
+}
+
+BinaryResult run_program(const std::vector<std::string>& command,
+                         const std::function<void(const std::string&, int)>& on_stderr) {
   const Pipe out, err;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, out.write_end, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, err.write_end, STDERR_FILENO);
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
+  const pid_t pid = start(command, actions);
   posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) throw std::runtime_error("can't start " + command[0]);
   close(out.write_end);
   close(err.write_end);
 
@@ -69,7 +86,7 @@ BinaryResult run_program(const std::vector<std::string>& command,
   close(err.read_end);
   int status = 0;
   waitpid(pid, &status, 0);
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.code = code_of(status);
   return result;
 }
 
@@ -80,6 +97,23 @@ BinaryResult run_binary(const std::vector<std::string>& arguments,
   std::vector<std::string> command = {EDGECOMPRESS_BINARY};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return run_program(command, on_stderr);
+}
+
+int kill_binary_after(const std::vector<std::string>& arguments, std::chrono::milliseconds delay) {
+  std::vector<std::string> command = {EDGECOMPRESS_BINARY};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+    posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0);
+  }
+  const pid_t pid = start(command, actions);
+  posix_spawn_file_actions_destroy(&actions);
+  std::this_thread::sleep_for(delay);
+  kill(pid, SIGKILL);
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return code_of(status);
 }
 
 BinaryResult run_shell(const std::string& command) {

@@ -1,6 +1,7 @@
 // The real binary, run as a user runs it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,7 +18,10 @@ struct BinaryResult {
 BinaryResult run_binary(const std::vector<std::string>& arguments,
                         const std::function<void(const std::string& err, int pid)>& on_stderr = {});
 
-/// The same through a shell: `command` says edgecompress as "$EDGECOMPRESS".
+/// Starts the binary and kills it after so long, if it still runs: its exit code, or 128 + SIGKILL.
+int kill_binary_after(const std::vector<std::string>& arguments, std::chrono::milliseconds delay);
+
+/// As run_binary(), through a shell: `command` says edgecompress as "$EDGECOMPRESS".
 BinaryResult run_shell(const std::string& command);
 
 }  // namespace edgecompress::testing

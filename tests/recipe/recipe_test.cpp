@@ -63,9 +63,15 @@ TEST(ParseRecipe, ResolvesToARecipeOfTheSameMeaning) {
   const Recipe again = parse(first.resolved);
   EXPECT_EQ(again.resolved, first.resolved);
   EXPECT_EQ(again.sha256, first.sha256);
-  EXPECT_EQ(first.sha256, sha256(first.resolved_text()));
   EXPECT_EQ(Json::parse(first.resolved_text()), first.resolved);
   EXPECT_NE(parse(with(R"({"seed": 1})")).sha256, first.sha256);
+}
+
+TEST(ParseRecipe, FingerprintIsOfWhatIsAskedForAndNotOfWhereOrByHowManyThreads) {
+  const std::string sha256 = parse(good()).sha256;
+  EXPECT_EQ(parse(with(R"({"threads": 3})")).sha256, sha256);
+  EXPECT_EQ(parse(with(R"({"output": {"directory": "elsewhere"}})")).sha256, sha256);
+  EXPECT_NE(parse(with(R"({"name": "other"})")).sha256, sha256);
 }
 
 TEST(ParseRecipe, IgnoresTheEditorsSchemaKey) {

@@ -10,7 +10,7 @@ for kind in scripted traced; do
   common=(--model "$shared/models/cifar10_resnet20_$kind.pt" --overwrite
     --set "data/train/path=\"$shared/data/cifar10_train_4660.npz\""
     --set "data/test/path=\"$shared/data/cifar10_test_932.npz\"")
-  "$edgecompress" run "$here/cifar10.json" "${common[@]}" --output "$output/$kind" || [ $? = 7 ]
-  "$edgecompress" run "$here/cifar10.json" "${common[@]}" --output "$output/$kind-int8" \
+  "$edgecompress" run --no-cache "$here/cifar10.json" "${common[@]}" --output "$output/$kind" || [ $? = 7 ]
+  "$edgecompress" run --no-cache "$here/cifar10.json" "${common[@]}" --output "$output/$kind-int8" \
     --set 'passes=[{"pass": "quantize_int8", "mode": "static"}]' || [ $? = 7 ]
 done

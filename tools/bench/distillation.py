@@ -105,7 +105,7 @@ def seconds_of_ours(arguments, folder, threads, epochs, options):
         "output": {"directory": "out", "overwrite": True},
     }
     (folder / "recipe.json").write_text(json.dumps(recipe))
-    subprocess.run([arguments.edgecompress, "--quiet", "run", folder / "recipe.json"], check=True,
+    subprocess.run([arguments.edgecompress, "--quiet", "run", "--no-cache", folder / "recipe.json"], check=True,
                    stdout=subprocess.DEVNULL, env=environment(threads))
     return json.loads((folder / "out" / "report.json").read_text())["steps"][0]["seconds"]
 

@@ -78,7 +78,7 @@ def run(arguments, shared, model, options):
         "gates": {},
         "passes": [{"pass": "quantize_int8", "per_channel": False, **options}],
     }
-    command = [arguments.edgecompress, "--quiet", "run", HERE / "cifar10.json", "--overwrite",
+    command = [arguments.edgecompress, "--quiet", "run", "--no-cache", HERE / "cifar10.json", "--overwrite",
                "--output", arguments.output, "--model", model]
     for path, value in settings.items():
         command += ["--set", f"{path}={json.dumps(value)}"]

@@ -62,7 +62,7 @@ def quantize_ours(edgecompress, folder):
     path, output = os.path.join(folder, "recipe.json"), os.path.join(folder, "out")
     with open(path, "w") as file:
         json.dump(recipe, file)
-    subprocess.run([edgecompress, "--quiet", "run", path, "--output", output], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([edgecompress, "--quiet", "run", "--no-cache", path, "--output", output], check=True, stdout=subprocess.DEVNULL)
     return torch.jit.load(os.path.join(output, "model.pt"))
 
 

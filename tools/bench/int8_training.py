@@ -66,7 +66,7 @@ def right(arguments, model, training):
         "passes": [step],
     }
     output = pathlib.Path(arguments.output) / "run"
-    command = [arguments.edgecompress, "--quiet", "run", HERE / "cifar10.json", "--overwrite", "--output", output,
+    command = [arguments.edgecompress, "--quiet", "run", "--no-cache", HERE / "cifar10.json", "--overwrite", "--output", output,
                "--model", model]
     for path, value in settings.items():
         command += ["--set", f"{path}={json.dumps(value)}"]

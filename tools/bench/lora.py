@@ -62,7 +62,7 @@ def run(edgecompress, recipe, output):
     output.mkdir(parents=True, exist_ok=True)
     path = output / "recipe.json"
     path.write_text(json.dumps({**recipe, "output": {"directory": str(output.resolve() / "out"), "overwrite": True}}))
-    subprocess.run([edgecompress, "--quiet", "run", path], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([edgecompress, "--quiet", "run", "--no-cache", path], check=True, stdout=subprocess.DEVNULL)
     return json.loads((output / "out" / "report.json").read_text())
 
 

@@ -83,7 +83,7 @@ def latency(arguments):
                   "passes": [{**factorization(0.5, scheme), "round_to": 8}], "output": {"directory": scheme}}
         path = folder / "recipe.json"
         path.write_text(json.dumps(recipe))
-        subprocess.run([arguments.edgecompress, "--quiet", "run", path, "--overwrite"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([arguments.edgecompress, "--quiet", "run", "--no-cache", path, "--overwrite"], check=True, stdout=subprocess.DEVNULL)
         record = json.loads((folder / scheme / "report.json").read_text())["steps"][0]
         measured = json.loads(subprocess.run(
             [arguments.edgecompress, "benchmark", folder / "resnet18.pt", folder / scheme / "model.pt", "--input",

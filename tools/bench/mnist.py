@@ -115,7 +115,7 @@ def run(arguments, model, name, step):
     data = pathlib.Path(arguments.shared).resolve() / "data"
     settings = {"data/train/path": f"{data}/mnist_train.npz", "data/train/limit": arguments.images,
                 "data/test/path": f"{data}/mnist_test.npz", "passes": [step]}
-    command = [arguments.edgecompress, "--quiet", "run", HERE / "mnist.json", "--overwrite", "--model", model,
+    command = [arguments.edgecompress, "--quiet", "run", "--no-cache", HERE / "mnist.json", "--overwrite", "--model", model,
                "--output", output]
     for path, value in settings.items():
         command += ["--set", f"{path}={json.dumps(value)}"]

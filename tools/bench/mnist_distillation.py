@@ -47,7 +47,7 @@ def run(arguments, model, step, settings):
                 "data/test/path": f"{data}/mnist_test.npz", **settings, "passes": [step]}
     recipe = arguments.output / "recipe.json"
     recipe.write_text((HERE / "mnist_distillation.json").read_text())
-    command = [arguments.edgecompress, "--quiet", "run", recipe, "--overwrite", "--threads", "1", "--model", model,
+    command = [arguments.edgecompress, "--quiet", "run", "--no-cache", recipe, "--overwrite", "--threads", "1", "--model", model,
                "--output", arguments.output / "run"]
     for path, value in settings.items():
         command += ["--set", f"{path}={json.dumps(value)}"]

@@ -95,7 +95,7 @@ def run(arguments, steps):
         "gates": {},
         "passes": steps,
     }
-    command = [arguments.edgecompress, "--quiet", "run", HERE / "cifar10.json", "--overwrite",
+    command = [arguments.edgecompress, "--quiet", "run", "--no-cache", HERE / "cifar10.json", "--overwrite",
                "--output", arguments.output, "--model", f"{shared}/models/cifar10_resnet20_{form}.pt"]
     for path, value in settings.items():
         command += ["--set", f"{path}={json.dumps(value)}"]

@@ -70,7 +70,7 @@ def compress(binary, folder, options, output):
     with open(path, "w") as file:
         json.dump(recipe, file)
     output = os.path.join(folder, output)
-    subprocess.run([binary, "--quiet", "run", path, "--output", output], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([binary, "--quiet", "run", "--no-cache", path, "--output", output], check=True, stdout=subprocess.DEVNULL)
     return os.path.join(output, "model.pt")
 
 
