@@ -26,17 +26,16 @@ std::string folder_of(const CacheOptions& options) {
               "name its folder with --cache");
 }
 
-std::string step_text(const Json& description) {
+/// "2 lora", "forecast".
+std::string name_of(const Json& description) {
   const Json fingerprint = description.value("fingerprint", Json::object());
-  return fmt::format("{} {}", fingerprint.value("step", 0),
-                     fingerprint.value("pass", std::string("unknown")));
+  if (fingerprint.empty()) return description.value("what", std::string("unknown"));
+  return fmt::format("{} {}", fingerprint.value("step", 0), fingerprint.value("pass", ""));
 }
 
 Json to_json(const StoredResult& result) {
-  const Json fingerprint = result.description.value("fingerprint", Json::object());
   return {{"key", result.key},
-          {"pass", fingerprint.value("pass", "")},
-          {"step", fingerprint.value("step", 0)},
+          {"what", name_of(result.description)},
           {"done", result.description.value("done", "")},
           {"seconds", result.description.value("seconds", 0.0)},
           {"bytes", result.bytes},
@@ -45,12 +44,12 @@ Json to_json(const StoredResult& result) {
 
 std::string list(const ResultStore& store, bool as_json) {
   Json rows = Json::array();
-  Table table({"key", "step", "done", "took", "size", "used, days ago"});
+  Table table({"key", "what", "done", "took", "size", "used, days ago"});
   std::int64_t bytes = 0;
   for (const StoredResult& result : store.list()) {
     bytes += result.bytes;
     rows.push_back(to_json(result));
-    table.add_row({result.key.substr(0, kShortKey), step_text(result.description),
+    table.add_row({result.key.substr(0, kShortKey), name_of(result.description),
                    result.description.value("done", ""),
                    human_duration(result.description.value("seconds", 0.0)),
                    human_bytes(result.bytes),

@@ -232,7 +232,8 @@ void ForecastStore::keep(const Recipe& recipe, const std::map<std::string, std::
   Json list = Json::array();
   for (const Forecast& forecast : forecasts) list.push_back(to_json(forecast));
   try {
-    store_.put(key_of(recipe, sha256), {{"forecasts", std::move(list)}}, [](const fs::path&) {});
+    store_.put(key_of(recipe, sha256), {{"what", "forecast"}, {"forecasts", std::move(list)}},
+               [](const fs::path&) {});
   } catch (const std::exception& error) {
     log().warn("cache {}: the forecast is not kept: {}", store_.folder().string(), error.what());
   }

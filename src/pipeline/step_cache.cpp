@@ -115,7 +115,7 @@ void StepCache::keep(const Json& fingerprint, const StepWork& work, const fs::pa
 
 void StepCache::tell_nearest(const Json& fingerprint) const {
   const auto likeness_of = [&](const StoredResult& stored) {
-    return likeness(stored.description.value("fingerprint", Json()), fingerprint);
+    return likeness(stored.description.value("fingerprint", Json::object()), fingerprint);
   };
   const std::vector<StoredResult> all = store_->list();
   const auto nearest = std::max_element(all.begin(), all.end(), [&](const auto& a, const auto& b) {

@@ -48,7 +48,7 @@ TEST_F(CacheTest, ListsWhatIsKeptAndRemovesIt) {
   run("first");
   const json before = listed();
   ASSERT_EQ(before.at("steps").size(), 2U);
-  EXPECT_EQ(before.at("steps").at(1).at("pass"), "prune_weights");
+  EXPECT_EQ(before.at("steps").at(1).at("what"), "1 prune_weights");
   const auto key = before.at("steps").at(0).at("key").get<std::string>();
   EXPECT_THAT(run_binary({"cache", "ls", "--cache", cache()}).out, HasSubstr(key.substr(0, 12)));
 

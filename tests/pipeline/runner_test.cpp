@@ -132,6 +132,23 @@ TEST(Runner, GateThatSaysContinueKeepsTheStepAndIsReported) {
   EXPECT_THAT(states(bench.read_json("out/report.json")), ::testing::ElementsAre("kept"));
 }
 
+/// A run that ends with less than it had on the way gives back the best of the way.
+TEST(Runner, LastStepsThatMissTheRunsGatesAreLeftOut) {
+  Workbench bench;
+  bench.recipe["passes"] = {
+      {{"pass", "prune_weights"}, {"ratio", 0.9}},
+      {{"pass", "lora"}, {"rank", 16}, {"merge", false}, {"epochs", 1}, {"keep_best", false}}};
+  bench.recipe["gates"] = {{"max_size_ratio", 1.0}};  // adapters that stay apart add to the file
+  EXPECT_EQ(run_recipe(bench).code, ExitCode::kDone);
+  const json report = bench.read_json("out/report.json");
+  EXPECT_THAT(states(report), ::testing::ElementsAre("kept", "rolled_back"));
+  EXPECT_EQ(report.at("best_step"), "1 prune_weights");
+  EXPECT_THAT(report.at("steps").at(1).at("note").get<std::string>(),
+              HasSubstr("left out at the end"));
+  EXPECT_EQ(bench.read_text("out/model.pt").size(),
+            report.at("final").at("size").at("file_bytes").get<std::size_t>());
+}
+
 TEST(Runner, MissedGateOfTheRunStillWritesTheOutputs) {
   Workbench bench;
   bench.recipe["passes"] = {kPruneHalf};
