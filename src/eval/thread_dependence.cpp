@@ -91,9 +91,13 @@ bool depends_on_threads(const torch::jit::Node& node, c10::ArrayRef<c10::IValue>
     const ThreadScope scope(count);
     return results_of(operation, inputs, buffers);
   };
-  const Tensors first = run(1);
-  if (!are_equal(first, run(1))) return false;  // random
-  return !are_equal(first, run(threads));
+  try {
+    const Tensors first = run(1);
+    if (!are_equal(first, run(1))) return false;  // random
+    return !are_equal(first, run(threads));
+  } catch (const c10::Error&) {
+    return false;  // no gradient passes it: nothing is trained before it
+  }
 }
 
 }  // namespace

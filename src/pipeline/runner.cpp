@@ -28,6 +28,9 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
+/// Samples on which operators are tried with one thread and with several.
+constexpr std::int64_t kMostTried = 8;
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -266,9 +269,9 @@ void Runner::tell_thread_dependence() {
       std::any_of(recipe_.passes.begin(), recipe_.passes.end(), [](const StepSpec& step) {
         return find_pass(step.pass).description.needs_with(step.options).training;
       });
+  const std::int64_t batch = trains ? data.train_batch : data.for_choices_batch();
   const auto operators = thread_dependent_operators(
-      preparation_.model, trains ? data.train_batch : data.for_choices_batch(),
-      preparation_.threads, trains);
+      preparation_.model, std::min(batch, kMostTried), preparation_.threads, trains);
   if (operators.empty() && !trains) return;
   report_.notes.push_back(fmt::format(
       "with another number of threads than {} the written bytes may be others: of this network's "

@@ -17,7 +17,11 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using std::chrono::milliseconds;
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr int kKills = 10;  // the same code, several times as slow
+#else
 constexpr int kKills = 50;
+#endif
 
 /// The mlp has dropout: its random numbers have to go on as well.
 const json kFourSteps = {
