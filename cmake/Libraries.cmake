@@ -1,6 +1,7 @@
-# Two libraries: floors 0-1 (util, recipe, report) know nothing of LibTorch, load in milliseconds and
-# serve --help, validate, schema and passes; floors 2-6 hold everything that touches a network.
-file(GLOB edgecompress_core_sources CONFIGURE_DEPENDS src/util/*.cpp src/recipe/*.cpp src/report/*.cpp)
+# Two libraries: util, recipe, report and batch know nothing of LibTorch, load in milliseconds and serve
+# --help, validate, schema, passes and batch; the others hold everything that touches a network.
+file(GLOB edgecompress_core_sources CONFIGURE_DEPENDS src/util/*.cpp src/recipe/*.cpp src/report/*.cpp
+     src/batch/*.cpp)
 edgecompress_unity_groups(${edgecompress_core_sources})
 add_library(edgecompress_core SHARED ${edgecompress_core_sources})
 target_include_directories(edgecompress_core

@@ -32,6 +32,8 @@ const EdgecompressCommands& load_engine() {
   return *entry();
 }
 
+}  // namespace
+
 LogOptions log_options(const CommandContext& context) {
   LogOptions options;
   if (context.is_quiet) options.level = LogOptions::Level::kQuiet;
@@ -39,8 +41,6 @@ LogOptions log_options(const CommandContext& context) {
   options.is_json = context.log_format == "json";
   return options;
 }
-
-}  // namespace
 
 Outcome with_engine(const CommandContext& context, const EngineCall& call) {
   log_to_stderr(log_options(context));

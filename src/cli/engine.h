@@ -5,11 +5,15 @@
 #include <functional>
 
 #include "cli/command.h"
+#include "util/log.h"
 
 namespace edgecompress {
 
 using EngineCall =
     std::function<Outcome(const EdgecompressCommands& engine, const ProgressListener& listener)>;
+
+/// How the command line says that the log is to be written.
+LogOptions log_options(const CommandContext& context);
 
 /// Loads the engine and makes the call, with progress shown as fits the terminal and with
 /// interrupts turned into Error(kInterrupted). Throws Error(kInternal) if the engine can't be

@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/terminal.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -17,12 +16,6 @@ namespace {
 constexpr std::chrono::milliseconds kBarInterval{100};
 constexpr std::chrono::seconds kLineInterval{10};
 constexpr std::int64_t kBarCells = 24;
-
-std::size_t terminal_width() {
-  winsize size = {};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return 80;
-  return size.ws_col;
-}
 
 }  // namespace
 
@@ -43,11 +36,10 @@ std::string progress_line(const ProgressEvent& event, std::size_t width) {
 }
 
 ProgressView::ProgressView(const CommandContext& context) {
-  const bool is_plain_text = context.log_format == "text";
   if (context.is_quiet) {
     form_ = Form::kNone;
   } else {
-    form_ = is_plain_text && isatty(STDERR_FILENO) != 0 ? Form::kBar : Form::kLines;
+    form_ = is_live_terminal(context) ? Form::kBar : Form::kLines;
   }
 }
 

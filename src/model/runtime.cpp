@@ -3,22 +3,19 @@
 #include <ATen/Config.h>
 #include <ATen/Context.h>
 #include <dlfcn.h>
-#include <sched.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
 #include <cctype>
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
-#include <thread>
 
 #include "edgecompress/error.h"
 #include "int8/int8_engine.h"
 #include "model/torch_compat.h"
 #include "util/cpu.h"
+#include "util/machine.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -29,16 +26,6 @@ namespace {
 template <typename Function>
 Function* loaded_symbol(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
-}
-
-// A container's share of the processors ("max 100000" or "150000 100000"); 0: no limit known.
-std::int64_t cgroup_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  return std::max<std::int64_t>(
-      1, static_cast<std::int64_t>(std::ceil(std::atof(quota.c_str()) / period)));
 }
 
 std::string operating_system() {
@@ -95,15 +82,6 @@ void initialise_runtime() {
     use_int8_engine("auto");
     spend_quantized_warning();
   });
-}
-
-std::int64_t usable_cores() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  std::int64_t cores = std::max(1U, std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof(mask), &mask) == 0) cores = CPU_COUNT(&mask);
-  const auto share = cgroup_cores();
-  return share > 0 ? std::min(cores, share) : cores;
 }
 
 std::int64_t set_threads(std::int64_t threads) {

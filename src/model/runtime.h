@@ -15,7 +15,6 @@ void initialise_runtime();
 /// Threads of LibTorch *and* of the BLAS library (LibTorch's own call doesn't reach OpenBLAS).
 /// 0: every core that this process may use. Returns the number set.
 std::int64_t set_threads(std::int64_t threads);
-std::int64_t usable_cores();
 
 /// What ran, for the report.
 Environment describe_environment();

@@ -6,6 +6,7 @@
 
 #include "edgecompress/error.h"
 #include "util/cpu.h"
+#include "util/machine.h"
 
 namespace edgecompress {
 namespace {
