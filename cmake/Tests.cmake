@@ -80,6 +80,9 @@ edgecompress_test(pipeline torch)
 edgecompress_test(cli torch LIBRARIES edgecompress_cli)
 target_compile_definitions(test_cli PRIVATE EDGECOMPRESS_BINARY="$<TARGET_FILE:edgecompress_binary>")
 add_dependencies(test_cli edgecompress_binary)
+add_test(NAME cli.slurm_cluster COMMAND "${PROJECT_SOURCE_DIR}/tests/cli/slurm_cluster_test.sh"
+         "$<TARGET_FILE:edgecompress_binary>")
+set_tests_properties(cli.slurm_cluster PROPERTIES SKIP_RETURN_CODE 77 LABELS slow TIMEOUT 300)
 
 add_test(NAME floors COMMAND "${CMAKE_COMMAND}" "-DSOURCE=${PROJECT_SOURCE_DIR}/src"
          "-DSCRATCH=${CMAKE_CURRENT_BINARY_DIR}/floors" -P "${PROJECT_SOURCE_DIR}/tests/floors_test.cmake")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that edgecompress needs and that are missing, and says which.
 #   tools/install.sh [--test] [--no-install]
-# --test        also what only the tests need (GoogleTest, valijson, stock PyTorch as the oracle)
+# --test        also what only the tests need (GoogleTest, valijson, stock PyTorch as the oracle, Slurm)
 # --no-install  only say what is missing
 set -euo pipefail
 
@@ -9,7 +9,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libtorch-dev libcli11-de
   nlohmann-json3-dev nettle-dev libzip-dev zlib1g-dev libturbojpeg0-dev libspng-dev
   libopenblas0-pthread)  # without it LibTorch brings the reference BLAS, tens of times slower
 test_packages=(libgtest-dev libgmock-dev libvalijson-dev python3-torch python3-torchvision python3-numpy
-  python3-brotli)
+  python3-brotli slurm-wlm munge)
 
 packages=("${build_packages[@]}")
 may_install=true

@@ -23,7 +23,7 @@ namespace {
 
 /// Beyond the limit on memory of its own, for what is mapped writable and never touched: stacks of
 /// threads, data segments of libraries.
-constexpr std::int64_t kUntouchedBytes = std::int64_t{512} << 20;
+[[maybe_unused]] constexpr std::int64_t kUntouchedBytes = std::int64_t{512} << 20;
 constexpr rlim_t kCpuGraceSeconds = 5;
 
 /// Closed in the programs that are started.
@@ -60,10 +60,12 @@ void become(char* const* arguments, int output, const ChildLimits& limits, pid_t
     const auto seconds = static_cast<rlim_t>(limits.cpu_seconds);
     limit(RLIMIT_CPU, seconds, seconds + kCpuGraceSeconds);
   }
+#ifndef __SANITIZE_ADDRESS__  // under it every process reserves terabytes
   if (limits.memory_bytes > 0) {
     const auto bytes = static_cast<rlim_t>(limits.memory_bytes + kUntouchedBytes);
     limit(RLIMIT_DATA, bytes, bytes);
   }
+#endif
   // Where the machine as a whole runs out, the kernel takes this process and not the controller.
   const int score = ::open("/proc/self/oom_score_adj", O_WRONLY);
   if (score >= 0) {

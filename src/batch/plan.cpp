@@ -76,6 +76,7 @@ Recipe recipe_for(const BatchRequest& request, const ListedModel& model,
   RecipeOverrides overrides;
   overrides.model = model.path.string();
   overrides.seed = request.seed;
+  overrides.deterministic = request.deterministic;
   overrides.set = request.set;
   overrides.set.insert(overrides.set.end(), model.set.begin(), model.set.end());
   try {
@@ -113,6 +114,23 @@ BatchPlan plan_batch(const BatchRequest& request, const PassCatalogue& catalogue
   return plan;
 }
 
+std::vector<std::string> run_options(const BatchRequest& request) {
+  std::vector<std::string> options = {"--device=" + request.device};
+  if (request.cache.empty()) {
+    options.emplace_back("--no-cache");
+  } else {
+    options.push_back("--cache=" + request.cache);
+    options.push_back(fmt::format("--cache-mib={}", request.cache_mib));
+  }
+  if (request.deterministic) options.emplace_back("--deterministic");
+  if (request.seed) options.push_back(fmt::format("--seed={}", *request.seed));
+  for (const std::string& library : request.op_libraries) {
+    options.push_back("--op-library=" + fs::absolute(library).string());
+  }
+  for (const std::string& change : request.set) options.push_back("--set=" + change);
+  return options;
+}
+
 std::vector<std::string> command_of(const BatchRequest& request, const BatchPlan& plan,
                                     const PlannedModel& model, const fs::path& folder) {
   // What is in the folder was sorted out before: --overwrite is the batch's word for it.
@@ -122,14 +140,11 @@ std::vector<std::string> command_of(const BatchRequest& request, const BatchPlan
                                       "--model=" + model.path.string(),
                                       "--output=" + folder.string(),
                                       fmt::format("--threads={}", plan.threads_each),
-                                      "--device=" + request.device,
                                       "--overwrite"};
-  if (request.seed) command.push_back(fmt::format("--seed={}", *request.seed));
-  for (const std::string& library : request.op_libraries)
-    command.push_back("--op-library=" + library);
-  for (const std::string& change : request.set) command.push_back("--set=" + change);
-  for (const std::string& change : model.set) command.push_back("--set=" + change);
   if (request.is_resumed) command.emplace_back("--resume");
+  const std::vector<std::string> options = run_options(request);
+  command.insert(command.end(), options.begin(), options.end());
+  for (const std::string& change : model.set) command.push_back("--set=" + change);
   return command;
 }
 

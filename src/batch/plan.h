@@ -19,6 +19,9 @@ struct BatchRequest {
   std::vector<std::string> set, op_libraries;
   std::optional<std::int64_t> seed;
   std::string device = "cpu";
+  bool deterministic = false;
+  std::string cache;  ///< folder of finished steps; empty: none
+  std::int64_t cache_mib = 0;
   std::int64_t jobs = 1;     ///< models at once; 0: one a core
   std::int64_t threads = 0;  ///< of all of them together; 0: every core this process may use
   ChildLimits limits;
@@ -49,6 +52,9 @@ struct BatchPlan {
 
 /// Throws Error(kUsage) or Error(kRecipe), the latter also for changes that a manifest makes.
 BatchPlan plan_batch(const BatchRequest& request, const PassCatalogue& catalogue);
+
+/// What `run` takes as the batch does, spelt alike.
+std::vector<std::string> run_options(const BatchRequest& request);
 
 /// `edgecompress run ...` for one model, into `folder`.
 std::vector<std::string> command_of(const BatchRequest& request, const BatchPlan& plan,

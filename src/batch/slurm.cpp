@@ -106,16 +106,13 @@ std::string job_script(const BatchRequest& request, const fs::path& models, std:
       fmt::format("--threads={}", request.threads),
       fmt::format("--time-limit={}s", request.limits.seconds),
       fmt::format("--cpu-limit={}s", request.limits.cpu_seconds),
-      fmt::format("--grace={}s", request.limits.grace_seconds), "--device=" + request.device,
+      fmt::format("--grace={}s", request.limits.grace_seconds),
       // One that Slurm starts again goes on where it was.
       "--resume"};
   if (request.memory_bytes) command.push_back(fmt::format("--memory={}", *request.memory_bytes));
-  if (request.seed) command.push_back(fmt::format("--seed={}", *request.seed));
   if (request.fails_fast) command.emplace_back("--fail-fast");
-  for (const std::string& library : request.op_libraries) {
-    command.push_back("--op-library=" + fs::absolute(library).string());
-  }
-  for (const std::string& change : request.set) command.push_back("--set=" + change);
+  const std::vector<std::string> options = run_options(request);
+  command.insert(command.end(), options.begin(), options.end());
   std::string text = "#!/bin/sh\n# One shard of a batch, as a job of a Slurm array.\nexec";
   for (const std::string& word : command) text += " \\\n  " + shell_word(word);
   return text + fmt::format(" \\\n  --shard=\"$SLURM_ARRAY_TASK_ID\"/{}\n", shards);

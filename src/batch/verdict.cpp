@@ -14,14 +14,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kLargestReport = std::int64_t{256} << 20;
+constexpr std::int64_t kLargestRunReport = std::int64_t{256} << 20;
 
 /// Null where there is none that can be read.
 Json read_report(const fs::path& folder) {
   std::error_code none;
   if (!fs::exists(folder / "report.json", none)) return {};
   try {
-    return Json::parse(read_file(folder / "report.json", ExitCode::kOutput, kLargestReport));
+    return Json::parse(read_file(folder / "report.json", ExitCode::kOutput, kLargestRunReport));
   } catch (const std::exception&) {
     return {};
   }

@@ -7,6 +7,7 @@
 
 #include "batch/slurm.h"
 #include "cli/batch_view.h"
+#include "cli/cache_options.h"
 #include "cli/catalogue.h"
 #include "cli/command.h"
 #include "cli/engine.h"
@@ -67,6 +68,8 @@ void add_recipe_options(CLI::App& command, BatchRequest& batch) {
       ->type_name("PATH=VALUE")
       ->allow_extra_args(false);
   command.add_option("--seed", batch.seed, "Seed of everything that is random");
+  command.add_flag("--deterministic", batch.deterministic,
+                   "Give the same bytes at any number of threads: compute with one");
   add_device_option(command, batch.device, "finetune trains");
   add_op_library_option(command, batch.op_libraries);
 }
@@ -187,7 +190,7 @@ std::optional<Zoo> carry_out(const BatchOptions& options, const BatchPlan& plan,
   return run_batch(options.batch, plan, context);
 }
 
-void run_command(BatchOptions options, CommandContext& context) {
+void run_batch_command(BatchOptions options, CommandContext& context) {
   BatchRequest& batch = options.batch;
   batch.program = fs::read_symlink("/proc/self/exe").string();
   batch.limits.cpu_seconds = static_cast<std::int64_t>(std::ceil(options.cpu_limit_seconds));
@@ -239,7 +242,12 @@ void add_batch(CLI::App& app, CommandContext& context) {
   add_limits(*command, *options);
   add_distribution(*command, *options);
   add_json_flag(*command, context, "Print zoo.json");
-  command->callback([&context, options] { run_command(*options, context); });
+  const auto cache = add_cache_options(*command);
+  command->callback([&context, options, cache] {
+    options->batch.cache = cache->enabled_folder();
+    options->batch.cache_mib = cache->most_mib;
+    run_batch_command(*options, context);
+  });
 }
 
 }  // namespace edgecompress

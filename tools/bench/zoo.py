@@ -108,7 +108,7 @@ def run_batch(arguments, folder, jobs):
     """Wall seconds, the rows, and the controller's resident KiB, ten times a second."""
     command = [arguments.binary, "batch", str(folder / "zoo"), "--recipe", str(folder / "recipe.json"),
                "--output", str(folder / f"jobs{jobs}"), "--jobs", str(jobs), "--threads", str(arguments.threads),
-               "--memory", arguments.memory, "--time-limit", arguments.time_limit, "--grace", "2s",
+               "--memory", arguments.memory, "--time-limit", arguments.time_limit, "--grace", "2s", "--no-cache",
                "--junit", str(folder / f"jobs{jobs}.xml")]
     start = time.monotonic()
     with open(folder / f"jobs{jobs}.log", "w") as log:
