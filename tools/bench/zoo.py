@@ -25,27 +25,35 @@ EXPECTED = {"good": "done", "corrupt": "bad model", "cut": "bad model", "hanging
             "hungry": "out of memory", "crashing": "crashed"}
 BAD_KINDS = ("corrupt", "cut", "hanging", "hungry", "crashing")
 
-HANGING = """
-def forward(self, x):
-    i = x.size(0)
-    while i > 0:
-        i = i % 1000 + 1
-    return self.layer(x)
-"""
-HUNGRY = """
-def forward(self, x):
-    kept = [x]
-    while len(kept) > 0:
-        kept.append(torch.ones([16, 1024, 1024]))
-    return self.layer(x)
-"""
-# LibTorch does not check the indices.
-CRASHING = """
-def forward(self, x):
-    far = torch.full([1, 1], 1 << 45, dtype=torch.long)
-    wild = torch._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4])
-    return self.layer(x) + wild.to_dense().sum()
-"""
+
+class Bad(torch.nn.Module):
+    def __init__(self, seed):
+        super().__init__()
+        self.layers = network(seed)
+
+
+class Hanging(Bad):
+    def forward(self, x):
+        i = x.size(0)
+        while i > 0:
+            i = i % 1000 + 1
+        return self.layers(x)
+
+
+class Hungry(Bad):
+    def forward(self, x):
+        kept = [x]
+        while len(kept) > 0:
+            kept.append(torch.ones([16, 1024, 1024]))
+        return self.layers(x)
+
+
+class Crashing(Bad):
+    def forward(self, x):
+        # LibTorch does not check the indices.
+        far = torch.full([1, 1], 1 << 45, dtype=torch.long)
+        wild = torch._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4])
+        return self.layers(x) + wild.to_dense().sum()
 
 
 def network(seed):
@@ -60,7 +68,7 @@ def network(seed):
     with torch.no_grad():
         for _ in range(4):
             model(torch.randn(16, 3, 16, 16))
-    return torch.jit.script(model.eval())
+    return model.eval()
 
 
 def save_model(kind, path, seed):
@@ -68,14 +76,12 @@ def save_model(kind, path, seed):
         path.write_bytes(b"this is no model\n" * 100)
         return
     if kind in ("good", "cut"):
-        network(seed).save(str(path))
+        torch.jit.script(network(seed)).save(str(path))
         if kind == "cut":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         return
-    module = torch.jit.ScriptModule()
-    module.layer = network(seed)
-    module.define({"hanging": HANGING, "hungry": HUNGRY, "crashing": CRASHING}[kind])
-    module.save(str(path))
+    bad = {"hanging": Hanging, "hungry": Hungry, "crashing": Crashing}[kind](seed)
+    torch.jit.script(bad.eval()).save(str(path))
 
 
 def make_zoo(folder, count):
