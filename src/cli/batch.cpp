@@ -32,7 +32,8 @@ struct BatchOptions {
   SlurmOptions slurm;
 };
 
-const std::map<std::string, double> kTimeUnits = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+const std::map<std::string, double> kTimeUnits = {
+    {"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
 
 CLI::Option* add_time(CLI::App& command, const std::string& name, double& seconds,
                       const std::string& help) {

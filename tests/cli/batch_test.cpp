@@ -39,7 +39,7 @@ def forward(self, x):
 /// LibTorch does not check the indices.
 constexpr const char* kCrashing = R"(
 def forward(self, x):
-    far = torch.full([1, 1], 1 << 45, dtype=torch.long)
+    far = torch.full([1, 1], 1 << 45, dtype=4)
     return x + torch._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4]).to_dense().sum()
 )";
 
