@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Right answers of CIFAR-10 ResNet-20 in INT8, for each way to choose ranges and each size of the calibration set.
 
-usage: int8_observers.py EDGECOMPRESS SHARED OUTPUT [--images 64,256,1024] [--traced]
+usage: int8_observers.py EDGECOMPRESS SHARED OUTPUT [--images 64,256,1024] [--seeds 1,2,3] [--traced]
 
-Static quantize_int8 alone, from the float model each time; SHARED as for pruning.py.
+A seed draws the images. A cell is the mean over the seeds and, in brackets, the worst of them. Static quantize_int8 alone, from the float model each time; SHARED as for pruning.py.
 """
 import argparse
+import statistics
 
 from pruning import print_row, right, run
 
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("shared")
     parser.add_argument("output")
     parser.add_argument("--images", default="64,256,1024", help="sizes of the calibration set")
+    parser.add_argument("--seeds", default="1,2,3", help="each draws a calibration set of its own")
     parser.add_argument("--traced", action="store_true", help="the traced model instead of the scripted one")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.images.split(",")]
@@ -41,7 +43,10 @@ def main():
 
 def right_in_int8(arguments, choice, size):
     arguments.calibration = size
-    return right(run(arguments, [{"pass": "quantize_int8", **choice}])[0])
+    answers = []
+    for arguments.seed in map(int, arguments.seeds.split(",")):
+        answers.append(right(run(arguments, [{"pass": "quantize_int8", **choice}])[0]))
+    return f"{statistics.mean(answers):.1f} ({min(answers)})"
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def run(arguments, steps):
     shared = pathlib.Path(arguments.shared).resolve()
     form = "traced" if arguments.traced else "scripted"
     settings = {
+        "seed": getattr(arguments, "seed", 7),
         "data/train/path": f"{shared}/data/cifar10_train_4660.npz",
         "data/test/path": f"{shared}/data/cifar10_test_932.npz",
         "data/calibration/limit": arguments.calibration,
