@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <torch/csrc/jit/api/module.h>
 
+#include <chrono>
 #include <filesystem>
 #include <map>
+#include <thread>
 
 #include "cli/batch_view.h"
 #include "cli/binary.h"
@@ -33,7 +35,7 @@ constexpr const char* kHungry = R"(
 def forward(self, x):
     kept = [x]
     while len(kept) > 0:
-        kept.append(torch.ones([16, 1024, 1024]))
+        kept.append(torch.ones([16, 1024, 1024]) + x.sum())
     return x
 )";
 /// LibTorch does not check the indices.
@@ -86,7 +88,7 @@ TEST_F(BatchCommand, EachBadModelIsToldWithItsReasonAndTheGoodOnesAreDone) {
   add("hungry", kHungry);
   add("crashing", kCrashing);
   const BinaryResult result =
-      run({"--jobs", "2", "--threads", "2", "--memory", "1500MB", "--time-limit", "30s", "--grace",
+      run({"--jobs", "2", "--threads", "2", "--memory", "1500MB", "--time-limit", "20s", "--grace",
            "100ms", "--junit", bench.path("junit.xml").string()});
   EXPECT_EQ(result.code, 6) << result.err;
   auto found = rows();
@@ -124,6 +126,9 @@ TEST_F(BatchCommand, AnInterruptLeavesNoProcessAndResumeGoesOn) {
   const BinaryResult cut = run({"--grace", "100ms"}, [&](const std::string& err, int pid) {
     if (is_sent || err.find("[1/2] a: done") == std::string::npos) return;
     is_sent = true;
+    while (!fs::exists(bench.path("small/b_hanging/batch.log")) && kill(pid, 0) == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     kill(pid, SIGINT);
   });
   EXPECT_EQ(cut.code, 130) << cut.err;

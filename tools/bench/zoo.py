@@ -44,7 +44,7 @@ class Hungry(Bad):
     def forward(self, x):
         kept = [x]
         while len(kept) > 0:
-            kept.append(torch.ones([16, 1024, 1024]))
+            kept.append(torch.ones([16, 1024, 1024]) + x.sum())  # no constant to be folded
         return self.layers(x)
 
 
