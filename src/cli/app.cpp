@@ -71,6 +71,7 @@ void add_commands(CLI::App& app, CommandContext& context) {
   add_evaluate(app, context);
   add_benchmark(app, context);
   add_batch(app, context);
+  add_compare(app, context);
   add_validate(app, context);
   add_passes(app, context);
   add_schema(app, context);

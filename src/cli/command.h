@@ -30,6 +30,7 @@ void add_inspect(CLI::App& app, CommandContext& context);
 void add_evaluate(CLI::App& app, CommandContext& context);
 void add_benchmark(CLI::App& app, CommandContext& context);
 void add_batch(CLI::App& app, CommandContext& context);
+void add_compare(CLI::App& app, CommandContext& context);
 void add_demo(CLI::App& app, CommandContext& context);
 void add_validate(CLI::App& app, CommandContext& context);
 void add_schema(CLI::App& app, CommandContext& context);

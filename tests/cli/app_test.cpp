@@ -22,7 +22,7 @@ TEST(CommandLine, HelpNamesEveryCommand) {
   const BinaryResult result = run_binary({"--help"});
   EXPECT_EQ(result.code, 0);
   for (const char* command : {"run", "inspect", "evaluate", "benchmark", "validate", "schema",
-                              "passes", "demo", "completion"}) {
+                              "passes", "demo", "completion", "compare"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
   }
   EXPECT_THAT(result.err, IsEmpty());
@@ -39,7 +39,7 @@ TEST_P(EveryCommand, HasHelpWithExamples) {
 
 INSTANTIATE_TEST_SUITE_P(All, EveryCommand,
                          ::testing::Values("run", "inspect", "evaluate", "benchmark", "validate",
-                                           "schema", "passes", "demo", "completion"));
+                                           "schema", "passes", "demo", "completion", "compare"));
 
 TEST(CommandLine, PrintsItsVersion) {
   EXPECT_EQ(run_binary({"--version"}).out, "edgecompress " EDGECOMPRESS_VERSION "\n");
