@@ -1,4 +1,5 @@
 option(EDGECOMPRESS_BUILD_TESTS "Build the tests" ON)
+option(EDGECOMPRESS_BUILD_FUZZERS "Build the fuzzers, which needs clang" OFF)
 option(EDGECOMPRESS_WERROR "Treat warnings as errors" OFF)
 set(EDGECOMPRESS_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined)")
 

@@ -84,6 +84,9 @@ add_test(NAME cli.slurm_cluster COMMAND "${PROJECT_SOURCE_DIR}/tests/cli/slurm_c
          "$<TARGET_FILE:edgecompress_binary>")
 set_tests_properties(cli.slurm_cluster PROPERTIES SKIP_RETURN_CODE 77 LABELS slow TIMEOUT 300)
 
+# What the fuzzers drive, with the inputs that they found.
+edgecompress_test(fuzz torch LIBRARIES edgecompress_cli PkgConfig::libzip ZLIB::ZLIB)
+
 add_test(NAME floors COMMAND "${CMAKE_COMMAND}" "-DSOURCE=${PROJECT_SOURCE_DIR}/src"
          "-DSCRATCH=${CMAKE_CURRENT_BINARY_DIR}/floors" -P "${PROJECT_SOURCE_DIR}/tests/floors_test.cmake")
 set_tests_properties(floors PROPERTIES LABELS fast)
