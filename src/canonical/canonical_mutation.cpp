@@ -33,10 +33,9 @@ bool is_taken_apart(const Value* container) {
     const auto* schema = use.user->maybeSchema();
     if (!schema || use.offset >= schema->arguments().size()) return true;
     return schema->arguments()[use.offset].alias_info() != nullptr ||
-           std::any_of(use.user->outputs().begin(), use.user->outputs().end(),
-                       [](const Value* out) {
-                         return !out->type()->template isSubtypeOf(*c10::TensorType::get());
-                       });
+           std::any_of(
+               use.user->outputs().begin(), use.user->outputs().end(),
+               [](const Value* out) { return !out->type()->isSubtypeOf(c10::TensorType::get()); });
   });
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>  // fmt::join, from fmt 11 on
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <map>
@@ -140,15 +141,20 @@ class HeaderParser {
   std::size_t at_ = 0;
 };
 
-/// Bytes of the values, or of one sample if `shape` leaves out the first dimension; no overflow.
+/// Bytes of the values, or of one sample if `shape` leaves out the first dimension; no overflow,
+/// also of the strides, which LibTorch computes even of an array that a 0 among the sizes leaves
+/// empty.
 std::int64_t bytes_of(c10::ArrayRef<std::int64_t> shape, at::ScalarType dtype,
                       const std::string& name) {
   auto bytes = static_cast<std::int64_t>(c10::elementSize(dtype));
-  for (const auto size : shape)
-    if (__builtin_mul_overflow(bytes, size, &bytes))
+  bool is_empty = false;
+  for (const auto size : shape) {
+    is_empty = is_empty || size == 0;
+    if (__builtin_mul_overflow(bytes, std::max<std::int64_t>(size, 1), &bytes))
       data_error(name,
                  fmt::format("npy header claims an impossible shape, {}", fmt::join(shape, "x")));
-  return bytes;
+  }
+  return is_empty ? 0 : bytes;
 }
 
 class NpyDataset : public Dataset {

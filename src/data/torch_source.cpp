@@ -8,6 +8,8 @@
 #include "data/source.h"
 #include "data/tensor_dataset.h"
 #include "edgecompress/error.h"
+#include "model/archive_tensors.h"
+#include "model/zip_archive.h"
 #include "util/file.h"
 #include "util/text.h"
 
@@ -45,6 +47,20 @@ void check_tensor(const at::Tensor& tensor, const std::string& name) {
   check_fits_memory(static_cast<std::int64_t>(tensor.nbytes()), name);
 }
 
+/// LibTorch's unpickler trusts what it runs, and unpacks whatever an archive claims to hold.
+void check_archive(const std::filesystem::path& path, std::int64_t size) {
+  try {
+    const ZipArchive archive(path);
+    if (archive.unpacked_bytes() > static_cast<std::uint64_t>(size))
+      throw Error(ExitCode::kData,
+                  fmt::format("{}: unpacks to more than it is; torch.save does not compress",
+                              path.string()));
+    check_archive_tensors(archive);
+  } catch (const Error& error) {
+    throw Error(ExitCode::kData, error.what(), kHowToSave);
+  }
+}
+
 Tensors load_tensors(const std::filesystem::path& path) {
   const auto bytes = open_file_bytes(path);
   const auto size = bytes->size();
@@ -57,6 +73,7 @@ Tensors load_tensors(const std::filesystem::path& path) {
         fmt::format("{}: is not what torch.save has written since PyTorch 1.6 (a zip archive)",
                     path.string()),
         kHowToSave);
+  check_archive(path, size);
   at::IValue value;
   try {
     value = torch::jit::pickle_load(content);

@@ -63,6 +63,7 @@ std::vector<at::Tensor> run_checked(const Forward& forward, const Batch& batch,
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
+    throw_if_out_of_memory(error);
     throw Error(ExitCode::kData,
                 fmt::format("{}: the model does not accept samples {} to {}, given as {}: {}",
                             origin.data, origin.first, origin.first + batch.size - 1,
@@ -97,6 +98,7 @@ void check_not_empty(const Dataset& data, const std::string& name) {
 
 void throw_not_runnable(const std::string& name, const std::vector<at::Tensor>& inputs,
                         const std::exception& error) {
+  throw_if_out_of_memory(error);
   throw Error(ExitCode::kModel,
               fmt::format("{}: the model does not accept {}: {}", name, describe_tensors(inputs),
                           torch_message(error)),

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "edgecompress/error.h"
+#include "model/archive_code.h"
 #include "model/archive_tensors.h"
 #include "model/torch_compat.h"
 #include "model/zip_archive.h"
@@ -189,6 +190,7 @@ void check_torchscript_archive(const std::filesystem::path& path) {
   }
   check_version(path, archive);
   archive.check_crcs();
+  check_archive_code(archive);
   check_archive_tensors(archive);
 }
 

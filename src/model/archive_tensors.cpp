@@ -7,6 +7,7 @@
 #include <c10/core/ScalarType.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <unordered_map>
@@ -20,6 +21,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::uint64_t kLargestPickle = std::uint64_t{1} << 30;
+constexpr std::size_t kDeepestTuple = 1000;
 
 struct PickledName {
   std::string module, name;
@@ -38,6 +40,7 @@ struct PickledValue {
   std::variant<std::monostate, std::int64_t, std::string, PickledName, PickledStorage,
                PickledTensor, PickledTuple>
       value;
+  std::size_t depth = 0;  ///< of tuples in tuples, which are destroyed one within the other
 };
 
 /// Bytes of an element by the storage's name: "FloatStorage".
@@ -56,11 +59,14 @@ std::int64_t packed_elements(const std::string& storage) {
 
 class PickleMachine {
  public:
-  PickleMachine(const ZipArchive& archive, std::string name)
-      : archive_(archive), name_(std::move(name)) {
-    const auto size = archive.size_of(name_ + ".pkl").value_or(0);
+  /// The storages of "data.pkl" are in the folder "data".
+  PickleMachine(const ZipArchive& archive, std::string record)
+      : archive_(archive),
+        record_(std::move(record)),
+        folder_(record_.substr(0, record_.find('.'))) {
+    const auto size = archive.size_of(record_).value_or(0);
     if (size > kLargestPickle) fail("too large");
-    bytes_ = archive.read(name_ + ".pkl", size);
+    bytes_ = archive.read(record_, size);
   }
 
   void run() {
@@ -72,7 +78,7 @@ class PickleMachine {
  private:
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(ExitCode::kModel,
-                fmt::format("{}: {}.pkl: {}", archive_.path().string(), name_, what),
+                fmt::format("{}: {}: {}", archive_.path().string(), record_, what),
                 "get the file from its source again; if it comes from somebody you don't know, "
                 "do not load it");
   }
@@ -126,7 +132,11 @@ class PickleMachine {
     return pop_some(stack_.size() - mark);
   }
   void push_tuple(std::vector<PickledValue> elements) {
+    std::size_t depth = 0;
+    for (const PickledValue& element : elements) depth = std::max(depth, element.depth + 1);
+    if (depth > kDeepestTuple) fail("nested too deep");
     push(std::make_shared<const std::vector<PickledValue>>(std::move(elements)));
+    stack_.back().depth = depth;
   }
   void remember(std::size_t id) {
     if (stack_.empty()) fail("its stack is empty");
@@ -267,7 +277,7 @@ class PickleMachine {
     if (type.module != "torch" || found == storage_elements().end()) {
       fail(fmt::format("{} is of the unknown type {}.{}", place(), type.module, type.name));
     }
-    const std::string record = name_ + "/" + as<std::string>(element(arguments, 2));
+    const std::string record = folder_ + "/" + as<std::string>(element(arguments, 2));
     const auto elements = as<std::int64_t>(element(arguments, 4));
     const auto held = archive_.size_of(record).value_or(0) / found->second;
     if (elements < 0 || static_cast<std::uint64_t>(elements) > held) {
@@ -314,7 +324,7 @@ class PickleMachine {
   }
 
   const ZipArchive& archive_;
-  std::string name_;
+  std::string record_, folder_;
   std::string bytes_;
   std::size_t at_ = 0;
   std::vector<PickledValue> stack_;
@@ -325,7 +335,12 @@ class PickleMachine {
 }  // namespace
 
 void check_archive_tensors(const ZipArchive& archive) {
-  for (const char* name : {"constants", "data"}) PickleMachine(archive, name).run();
+  for (const char* record : {"constants.pkl", "data.pkl"}) PickleMachine(archive, record).run();
+  // Where the code came from, which LibTorch reads when it words an error.
+  for (const std::string& name : archive.names()) {
+    const std::string record = name.substr(name.find('/') + 1);
+    if (ends_with(record, ".debug_pkl")) PickleMachine(archive, record).run();
+  }
 }
 
 }  // namespace edgecompress

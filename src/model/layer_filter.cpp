@@ -11,6 +11,14 @@ namespace {
 constexpr std::size_t kMaxExpression = 256;
 constexpr std::size_t kMaxName = 1024;
 
+// One that backtracks takes exponential time where it is told to, as by "(a|aa)*b". The other way
+// knows no back-references, which layer names have no need of.
+#ifdef __GLIBCXX__
+constexpr auto kSyntax = std::regex::ECMAScript | std::regex_constants::__polynomial;
+#else
+constexpr auto kSyntax = std::regex::ECMAScript;
+#endif
+
 std::vector<std::regex> compile(const std::vector<std::string>& expressions,
                                 const std::string& option) {
   std::vector<std::regex> compiled;
@@ -23,7 +31,7 @@ std::vector<std::regex> compile(const std::vector<std::string>& expressions,
                   "list several shorter ones");
     }
     try {
-      compiled.emplace_back(expressions[i], std::regex::ECMAScript | std::regex::optimize);
+      compiled.emplace_back(expressions[i], kSyntax);
     } catch (const std::regex_error& error) {
       throw Error(ExitCode::kRecipe,
                   where + "'" + expressions[i] + "' is not a regular expression: " + error.what(),

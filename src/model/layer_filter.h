@@ -9,9 +9,9 @@ namespace edgecompress {
 
 class LayerFilter {
  public:
-  /// ECMAScript expressions that match anywhere in a name ("^layer1\\." only at its start). An
-  /// empty `include` means every layer. Throws Error(kRecipe) for an expression that can't be
-  /// parsed or is longer than 256 characters.
+  /// ECMAScript expressions without back-references, that match anywhere in a name ("^layer1\\."
+  /// only at its start). An empty `include` means every layer. Throws Error(kRecipe) for an
+  /// expression that can't be parsed or is longer than 256 characters.
   /// `include_name`: the option that a message about `include` names.
   LayerFilter(const std::vector<std::string>& include, const std::vector<std::string>& exclude,
               const std::string& include_name = "include");

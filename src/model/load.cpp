@@ -21,6 +21,7 @@ std::string name_after(const std::string& message, const std::string& label, con
 }
 
 [[noreturn]] void blame(const std::filesystem::path& path, const std::exception& error) {
+  throw_if_out_of_memory(error);
   const std::string message = torch_message(error);
   const std::string own_ops =
       "load the library that registers it with --op-library FILE.so (built for "

@@ -124,6 +124,7 @@ void check_accepts_example(const Module& module, const std::vector<InputSpec>& i
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
+    throw_if_out_of_memory(error);
     throw Error(
         ExitCode::kModel,
         "the model does not accept the example input (" + shapes + "): " + torch_message(error),

@@ -165,17 +165,18 @@ class Reader {
     fail(fmt::format("the tensor '{}' has the unknown dtype {}", name, entry.at("dtype").dump()));
   }
 
-  /// Bytes that a tensor of this shape takes, or nothing if no file could hold them.
+  /// Bytes that a tensor of this shape takes, or nothing if no file could hold them. LibTorch
+  /// computes strides even of a tensor that a 0 among the sizes leaves empty: they don't overflow.
   static std::optional<std::uint64_t> size_in_bytes(const std::vector<std::int64_t>& shape,
                                                     std::uint64_t element_size) {
-    if (std::count(shape.begin(), shape.end(), 0) > 0) return 0;
-    std::uint64_t size = element_size;
+    auto size = static_cast<std::int64_t>(element_size);
     for (const std::int64_t extent : shape) {
-      if (__builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size)) {
+      if (__builtin_mul_overflow(size, std::max<std::int64_t>(extent, 1), &size)) {
         return std::nullopt;
       }
     }
-    return size;
+    const bool is_empty = std::count(shape.begin(), shape.end(), 0) > 0;
+    return is_empty ? 0 : static_cast<std::uint64_t>(size);
   }
 
   at::Tensor read_tensor(const std::string& name, const Json& entry) {

@@ -2,6 +2,9 @@
 
 #include <c10/util/Exception.h>
 
+#include <new>
+#include <string_view>
+
 #include "util/text.h"
 
 namespace edgecompress {
@@ -31,6 +34,13 @@ std::string torch_message(const std::exception& error) {
   }
   text = trimmed(text);
   return trimmed(text.substr(0, text.find('\n')));
+}
+
+void throw_if_out_of_memory(const std::exception& error) {
+  const bool is_so =
+      dynamic_cast<const std::bad_alloc*>(&error) ||
+      std::string_view(error.what()).find("can't allocate memory") != std::string_view::npos;
+  if (is_so) throw std::bad_alloc();
 }
 
 }  // namespace edgecompress

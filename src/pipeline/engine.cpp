@@ -1,5 +1,6 @@
 // The public functions: a request in, an Outcome or an Error out.
 #include "edgecompress/edgecompress.h"
+#include "model/torch_error.h"
 #include "pipeline/commands.h"
 #include "util/progress.h"
 
@@ -35,9 +36,10 @@ Outcome call(Outcome (*command)(const Request&, Progress&), const Request& reque
     const Outcome outcome = command(request, progress);
     progress.end();
     return outcome;
-  } catch (...) {
+  } catch (const std::exception& error) {
     progress.end();
     clear_interrupt();
+    throw_if_out_of_memory(error);
     throw;
   }
 }

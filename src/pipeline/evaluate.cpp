@@ -13,6 +13,7 @@
 #include "pipeline/commands.h"
 #include "pipeline/measure.h"
 #include "pipeline/preparation.h"
+#include "recipe/json_text.h"
 #include "util/file.h"
 #include "util/table.h"
 #include "util/text.h"
@@ -30,13 +31,17 @@ struct NamedData {
   std::int64_t batch_size;
 };
 
-NamedData open_spec(const std::string& text, const fs::path& base, const std::string& where) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) {
-    throw Error(ExitCode::kRecipe, where + " is no JSON",
+Json parse_spec(const std::string& text, const std::string& where) {
+  try {
+    return parse_json(text);
+  } catch (const Error& error) {
+    throw Error(error.code(), where + ": " + error.what(),
                 "Give a data set as in a recipe: {\"source\": \"npz\", \"path\": ...}");
   }
-  const DatasetSpec spec = parse_dataset(json, "");
+}
+
+NamedData open_spec(const std::string& text, const fs::path& base, const std::string& where) {
+  const DatasetSpec spec = parse_dataset(parse_spec(text, where), "");
   if (!spec.from.empty()) {
     throw Error(ExitCode::kRecipe, "/from: a data set on its own has no other to be taken from",
                 "Use RECIPE#" + spec.from + ", or name a source.");

@@ -21,6 +21,12 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kFolder = ".journal";
 constexpr std::chrono::seconds kInterval{2};
 
+/// The output folder, where nothing else is in it. One that is a link is the user's own.
+void remove_if_empty(const fs::path& folder) {
+  std::error_code stays;
+  if (!fs::is_symlink(folder, stays)) fs::remove(folder, stays);
+}
+
 }  // namespace
 
 Journal::Journal(fs::path output, bool resume)
@@ -29,18 +35,20 @@ Journal::Journal(fs::path output, bool resume)
 Journal::~Journal() {
   if (interrupt_requested()) return;
   std::error_code not_empty;
-  if (fs::remove(folder_, not_empty)) fs::remove(folder_.parent_path(), not_empty);
+  if (fs::remove(folder_, not_empty)) remove_if_empty(folder_.parent_path());
 }
 
 void Journal::begin() const {
   std::error_code error;
+  // A link would lead what is written to somebody else's folder.
+  if (fs::is_symlink(folder_, error)) fs::remove(folder_, error);
   fs::create_directories(folder_, error);
   if (error) throw write_error(folder_, error.value());
 }
 
 bool Journal::is_in(const fs::path& output) {
   std::error_code none;
-  return fs::is_directory(output / kFolder, none);
+  return fs::is_directory(fs::symlink_status(output / kFolder, none));
 }
 
 fs::path Journal::file_of(const std::string& step) const {
@@ -65,13 +73,13 @@ Checkpoint Journal::checkpoint(const std::string& step, const Json& fingerprint)
 void Journal::move_into(const fs::path& folder) const {
   std::error_code stays;  // where it can't be moved it is no worse
   fs::rename(folder_, folder / kFolder, stays);
-  fs::remove(folder_.parent_path(), stays);  // if there is nothing else in it
+  remove_if_empty(folder_.parent_path());
 }
 
 void Journal::clear() const {
   std::error_code ignored;
   if (fs::remove_all(folder_, ignored) == 0) return;
-  fs::remove(folder_.parent_path(), ignored);  // stays if there is anything in it
+  remove_if_empty(folder_.parent_path());
 }
 
 /// One line of JSON, then the state as it is.

@@ -11,6 +11,7 @@
 #include "edgecompress/error.h"
 #include "model/layer_filter.h"
 #include "model/safetensors.h"
+#include "recipe/json_text.h"
 #include "util/text.h"
 
 namespace edgecompress {
@@ -105,10 +106,10 @@ class AdapterReader {
 
   Json parse(std::string_view text) const {
     try {
-      Json json = Json::parse(text.begin(), text.end());
+      Json json = parse_json(std::string(text));
       if (json.is_object()) return json;
-    } catch (const Json::exception&) {
-      // told below
+    } catch (const Error& error) {
+      fail(std::string(kAdapterConfigFile) + ": " + error.what());
     }
     fail(std::string(kAdapterConfigFile) + " is no JSON object");
   }
@@ -148,8 +149,15 @@ class AdapterReader {
     const Json patterns = option("alpha_pattern", Json::object());
     for (const auto& [pattern, alpha] : patterns.items()) {
       if (!alpha.is_number()) fail("alpha_pattern holds " + alpha.dump());
-      alphas_.emplace_back(LayerFilter({"^(.*\\.)?(" + pattern + ")$"}, {}, "alpha_pattern"),
-                           alpha.get<double>());
+      alphas_.emplace_back(filter_of(pattern), alpha.get<double>());
+    }
+  }
+
+  LayerFilter filter_of(const std::string& pattern) const {
+    try {
+      return LayerFilter({"^(.*\\.)?(" + pattern + ")$"}, {}, "alpha_pattern");
+    } catch (const Error& error) {
+      fail(std::string(kAdapterConfigFile) + ": " + error.what());
     }
   }
 

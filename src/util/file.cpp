@@ -1,16 +1,23 @@
 #include "util/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <fstream>
 #include <system_error>
 #include <utility>
 #include <vector>
+
+#include "util/log.h"
+#include "util/text.h"
 
 namespace edgecompress {
 
@@ -105,13 +112,55 @@ void remove_empty(fs::path folder, const fs::path& topmost) {
   }
 }
 
+std::string partial_prefix(const fs::path& final_path) {
+  return "." + final_path.filename().string() + ".partial-";
+}
+
 std::string partial_name(const fs::path& final_path) {
-  return "." + final_path.filename().string() + ".partial-" + std::to_string(::getpid());
+  return partial_prefix(final_path) + std::to_string(::getpid());
 }
 
 bool is_partial(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.front() == '.' && name.find(".partial-") != std::string::npos;
+}
+
+/// A lock on the folder for as long as the descriptor is open; -1 where it can't be had.
+int lock_folder(const fs::path& folder) {
+  const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (file >= 0 && ::flock(file, LOCK_EX | LOCK_NB) == 0) return file;
+  if (file >= 0) ::close(file);
+  return -1;
+}
+
+/// Whether a process of this machine has that number. Where it hasn't, one of another machine that
+/// shares the disk may: it holds the lock.
+bool is_process(std::string_view number) {
+  pid_t id = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id);
+  const bool is_number = error == std::errc() && end == number.data() + number.size() && id > 0;
+  return !is_number || ::kill(id, 0) == 0 || errno != ESRCH;
+}
+
+/// Removes the staging folders in `folder` of processes that were killed while they wrote to
+/// `final_path`: real folders of this user with nobody at work in them.
+void remove_abandoned(const fs::path& folder, const fs::path& final_path) {
+  const std::string prefix = partial_prefix(final_path);
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (starts_with(name, prefix) && !is_process(std::string_view(name).substr(prefix.size()))) {
+      found.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : found) {
+    const Descriptor lock(lock_folder(path));
+    struct stat status {};
+    if (!lock.is_open() || ::fstat(lock.number(), &status) != 0) continue;
+    if (status.st_uid != ::geteuid() || fs::remove_all(path, ignored) == 0) continue;
+    log().info("removed {}, which a run that was killed left", path.string());
+  }
 }
 
 }  // namespace
@@ -137,8 +186,10 @@ void write_file_atomic(const fs::path& path, const std::function<void(const Byte
   const fs::path temporary = parent_of(path) / partial_name(path);
   try {
     {
+      // Never through a link of that name that somebody has put there.
+      ::unlink(temporary.c_str());
       const Descriptor file(
-          ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+          ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
       if (!file.is_open()) throw write_error(path, errno);
       int error = 0;
       fill([&](std::string_view bytes) {
@@ -169,13 +220,16 @@ StagedDirectory::StagedDirectory(fs::path final_path, bool overwrite)
   final_ = fs::absolute(final_).lexically_normal();
   if (!final_.has_filename()) final_ = final_.parent_path();
   try {
+    remove_abandoned(parent_of(final_), final_);
     if (!fs::exists(final_)) {
+      if (fs::is_symlink(final_)) fail_output(final_, "it is a symbolic link to nothing");
       made_ = first_missing(parent_of(final_));
       fs::create_directories(parent_of(final_));
       staging_ = parent_of(final_) / partial_name(final_);
     } else if (!fs::is_directory(final_)) {
       fail_output(final_, "it is a file, not a folder");
     } else {
+      remove_abandoned(final_, final_);
       const bool is_used = std::any_of(fs::directory_iterator(final_), fs::directory_iterator(),
                                        [](const auto& entry) { return !is_partial(entry.path()); });
       if (is_used && !overwrite) {
@@ -185,7 +239,10 @@ StagedDirectory::StagedDirectory(fs::path final_path, bool overwrite)
       staging_ = final_ / partial_name(final_);
     }
     fs::remove_all(staging_);
-    fs::create_directory(staging_);
+    if (!fs::create_directory(staging_)) {
+      fail_output(final_, staging_.filename().string() + " is in the way");
+    }
+    lock_ = lock_folder(staging_);
   } catch (const fs::filesystem_error& error) {
     remove_empty(parent_of(final_), made_);
     throw write_error(final_, error.code().value());
@@ -193,6 +250,7 @@ StagedDirectory::StagedDirectory(fs::path final_path, bool overwrite)
 }
 
 StagedDirectory::~StagedDirectory() {
+  if (lock_ >= 0) ::close(lock_);
   if (is_committed_) return;
   std::error_code ignored;
   fs::remove_all(staging_, ignored);

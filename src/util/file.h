@@ -36,7 +36,9 @@ void copy_file_atomic(const std::filesystem::path& from, const std::filesystem::
 /// A folder that appears whole or not at all: files are written into a hidden folder
 /// (".NAME.partial-PID", beside the final one, or inside it where it exists already, so that it is
 /// on the same file system) and moved into place by commit(). Without commit() the destructor
-/// removes it, and the parent folders that it had to make.
+/// removes it, and the parent folders that it had to make. One that a killed process left is
+/// removed by the next that writes to the same folder. The final folder may be a symbolic link to
+/// one; links inside it are replaced, never followed.
 class StagedDirectory {
  public:
   /// Checks at once that `final_path` can be made and written, and that it holds no file of an
@@ -58,6 +60,7 @@ class StagedDirectory {
   std::filesystem::path final_;
   std::filesystem::path staging_;
   std::filesystem::path made_;  // the topmost folder that had to be made; empty: none
+  int lock_ = -1;  // on the staging folder: tells other processes that this one is at work
   bool is_committed_ = false;
 };
 

@@ -132,6 +132,15 @@ TEST(WriteFileAtomic, LeavesNothingWhenTheWriterThrows) {
   EXPECT_THAT(names_in(folder.path()), IsEmpty());
 }
 
+TEST(WriteFileAtomic, DoesNotWriteThroughALinkInItsWay) {
+  const TemporaryFolder folder;
+  write(folder.path() / "precious", "mine");
+  fs::create_symlink("precious", folder.path() / (".a.partial-" + std::to_string(::getpid())));
+  write_file_atomic(folder.path() / "a", "new");
+  EXPECT_EQ(read(folder.path() / "precious"), "mine");
+  EXPECT_EQ(read(folder.path() / "a"), "new");
+}
+
 TEST(CopyFileAtomic, CopiesTheBytesOrSaysWhyNot) {
   const TemporaryFolder folder;
   const std::string bytes(200000, 'x');  // more than one piece
@@ -215,6 +224,85 @@ TEST(StagedDirectory, IgnoresWhatAKilledRunLeft) {
   const TemporaryFolder folder;
   fs::create_directory(folder.path() / ".out.partial-1");
   EXPECT_NO_THROW(StagedDirectory(folder.path(), false));
+}
+
+/// The number of a process that has ended.
+pid_t ended_process() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+TEST(StagedDirectory, RemovesWhatAKilledRunIntoTheSameFolderLeft) {
+  const TemporaryFolder folder;
+  const std::string ended = ".out.partial-" + std::to_string(ended_process());
+  fs::create_directories(folder.path() / "out" / ended);
+  fs::create_directories(folder.path() / ended / "steps");
+  write(folder.path() / ended / "run.log", "half");
+  StagedDirectory(folder.path() / "out", false);
+  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("out"));
+  EXPECT_THAT(names_in(folder.path() / "out"), IsEmpty());
+}
+
+TEST(StagedDirectory, KeepsWhatMayNotBeItsOwnToRemove) {
+  const TemporaryFolder folder;
+  const std::string ended = std::to_string(ended_process());
+  const std::vector<std::string> kept = {
+      ".other.partial-" + ended,         // of a run into another folder
+      ".out.partial-" + ended + "-kept"  // not a name that we give
+  };
+  for (const std::string& name : kept) fs::create_directory(folder.path() / name);
+  fs::create_directory(folder.path() / "precious");
+  write(folder.path() / "precious" / "file", "mine");
+  fs::create_directory_symlink("precious", folder.path() / (".out.partial-" + ended));
+  StagedDirectory(folder.path() / "out", false);
+  EXPECT_EQ(read(folder.path() / "precious" / "file"), "mine");
+  EXPECT_THAT(names_in(folder.path()),
+              UnorderedElementsAre(kept[0], kept[1], "precious", ".out.partial-" + ended));
+}
+
+TEST(StagedDirectory, KeepsWhatAnotherMachineIsAtWorkIn) {
+  const TemporaryFolder folder;
+  const StagedDirectory staged(folder.path() / "out", false);
+  // As seen from a machine that shares the disk: locked, by a process that this one doesn't have.
+  const fs::path elsewhere = folder.path() / (".out.partial-" + std::to_string(ended_process()));
+  fs::rename(staged.path(), elsewhere);
+  StagedDirectory(folder.path() / "out", false);
+  EXPECT_TRUE(fs::exists(elsewhere));
+}
+
+TEST(StagedDirectory, ReplacesLinksInsideAndDoesNotFollowThem) {
+  const TemporaryFolder folder;
+  const fs::path out = folder.path() / "out";
+  fs::create_directory(out);
+  write(folder.path() / "precious", "mine");
+  fs::create_symlink("../precious", out / "report.json");
+  {
+    StagedDirectory staged(out, true);
+    write(staged.path() / "report.json", "new");
+    staged.commit();
+  }
+  EXPECT_EQ(read(folder.path() / "precious"), "mine");
+  EXPECT_FALSE(fs::is_symlink(out / "report.json"));
+  EXPECT_EQ(read(out / "report.json"), "new");
+}
+
+TEST(StagedDirectory, WritesToTheFolderThatALinkLeadsTo) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.path() / "large_disk");
+  fs::create_directory_symlink("large_disk", folder.path() / "out");
+  {
+    StagedDirectory staged(folder.path() / "out", false);
+    write(staged.path() / "a", "a");
+    staged.commit();
+  }
+  EXPECT_TRUE(fs::is_symlink(folder.path() / "out"));
+  EXPECT_THAT(names_in(folder.path() / "large_disk"), UnorderedElementsAre("a"));
+
+  fs::create_symlink("nowhere", folder.path() / "dangling");
+  expect_error(ExitCode::kOutput, "link to nothing",
+               [&] { StagedDirectory(folder.path() / "dangling", true); });
 }
 
 TEST(StagedDirectory, RefusesPlacesThatCannotBeWritten) {
