@@ -44,6 +44,7 @@ class Load : public ::testing::Test {
   }
 
   // The archive with `from` replaced in every record that holds it; the checksums are right.
+  // Without where the code came from, pickles whose lengths would be wrong then.
   void replace_in_archive(const std::string& from, const std::string& by) const {
     Records records;
     bool is_found = false;
@@ -51,6 +52,7 @@ class Load : public ::testing::Test {
       caffe2::serialize::PyTorchStreamReader reader(path_.string());
       for (const auto& name : reader.getAllRecords()) {
         if (name == "version" || name.compare(0, 6, ".data/") == 0) continue;
+        if (name.find(".debug_pkl") != std::string::npos) continue;
         const auto [data, size] = reader.getRecord(name);
         std::string bytes(static_cast<const char*>(data.get()), size);
         const auto at = bytes.find(from);
