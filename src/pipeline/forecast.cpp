@@ -2,10 +2,8 @@
 
 #include <c10/core/InferenceMode.h>
 #include <spdlog/spdlog.h>
-#include <stdlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -20,6 +18,7 @@
 #include "util/file.h"
 #include "util/hash.h"
 #include "util/log.h"
+#include "util/passing_folder.h"
 
 namespace edgecompress {
 namespace {
@@ -28,26 +27,6 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kFewBatches = 2, kMoreBatches = 6;
 constexpr std::int64_t kFirstBatches = 1;  ///< of a trial for what is slow the first time only
-
-/// Gone at the end, with all that is in it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (fs::temp_directory_path() / "edgecompress-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw write_error(fs::temp_directory_path(), errno);
-    path_ = name;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// What trials say of themselves is of no interest.
 class QuietLog {
@@ -143,9 +122,16 @@ std::vector<std::vector<std::int64_t>> output_shapes(const Model& model) {
   return shapes;
 }
 
+fs::path temporary_place() {
+  std::error_code error;
+  fs::path place = fs::temp_directory_path(error);
+  if (error) throw write_error("the folder for temporary files (TMPDIR)", error.value());
+  return place;
+}
+
 /// The recipe on a little of its data.
 std::vector<Forecast> try_out(const Recipe& recipe, const Preparation& preparation) {
-  const TemporaryDirectory folder;
+  const PassingFolder folder(temporary_place(), "edgecompress-");
   const Journal journal(folder.path() / "out", /*resume=*/false);
   const StepCache no_cache;
   Progress silent;

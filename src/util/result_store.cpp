@@ -1,11 +1,8 @@
 #include "util/result_store.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <ctime>
 #include <system_error>
 #include <tuple>
@@ -13,7 +10,7 @@
 
 #include "util/file.h"
 #include "util/hash.h"
-#include "util/text.h"
+#include "util/passing_folder.h"
 
 namespace edgecompress {
 namespace {
@@ -51,25 +48,10 @@ void make_folder(const fs::path& folder) {
   if (error) throw write_error(folder, error.value());
 }
 
-/// An empty folder in the store that is gone at the end, unless it was renamed.
-class PassingFolder {
- public:
-  PassingFolder(const fs::path& store, const std::string& key) {
-    std::string name = (store / ("." + key + ".XXXXXX")).string();
-    if (::mkdtemp(name.data()) == nullptr) throw write_error(store, errno);
-    path_ = name;
-  }
-  ~PassingFolder() {
-    std::error_code none;
-    fs::remove_all(path_, none);
-  }
-  PassingFolder(const PassingFolder&) = delete;
-  PassingFolder& operator=(const PassingFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+/// On its way in or out.
+PassingFolder passing_folder(const fs::path& store, const std::string& key) {
+  return {store, "." + key + "."};
+}
 
 void remove_stale(const fs::path& store) {
   std::error_code none;
@@ -129,7 +111,7 @@ bool ResultStore::put(const std::string& key, const Json& description,
                       const std::function<void(const fs::path&)>& fill) const {
   make_folder(folder_);
   remove_stale(folder_);
-  const PassingFolder passing(folder_, key);
+  const PassingFolder passing = passing_folder(folder_, key);
   fill(passing.path());
   std::int64_t bytes = 0;
   Json fingerprints = Json::object();
@@ -163,7 +145,7 @@ std::vector<StoredResult> ResultStore::list() const {
 bool ResultStore::remove(const std::string& key) const {
   std::error_code error;
   if (!is_key(key) || !fs::exists(folder_ / key, error)) return false;
-  const PassingFolder passing(folder_, key);  // nobody finds half of what goes
+  const PassingFolder passing = passing_folder(folder_, key);  // nobody finds half of what goes
   fs::rename(folder_ / key, passing.path(), error);
   if (error == std::errc::no_such_file_or_directory) return false;
   if (error) throw write_error(folder_ / key, error.value());
