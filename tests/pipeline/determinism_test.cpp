@@ -4,7 +4,7 @@
 
 #include "edgecompress/edgecompress.h"
 #include "model/runtime.h"
-#include "support/tiny_models.h"
+#include "pipeline/networks.h"
 #include "support/workbench.h"
 
 namespace edgecompress {
@@ -89,7 +89,7 @@ TEST_F(Determinism, OtherBytesAreForetoldWithTheOperatorsThatMakeThem) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, DeterminismOf, ::testing::ValuesIn(testing::tiny_model_names()),
+INSTANTIATE_TEST_SUITE_P(Networks, DeterminismOf, ::testing::ValuesIn(testing::networks_of_runs()),
                          [](const auto& network) { return network.param; });
 
 }  // namespace

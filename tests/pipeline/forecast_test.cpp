@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "edgecompress/edgecompress.h"
-#include "support/tiny_models.h"
+#include "pipeline/networks.h"
 #include "support/workbench.h"
 
 namespace edgecompress {
@@ -51,7 +51,7 @@ TEST_P(ForecastOf, IsExactInParametersAndMacsAndNearInBytes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, ForecastOf, ::testing::ValuesIn(testing::tiny_model_names()),
+INSTANTIATE_TEST_SUITE_P(Networks, ForecastOf, ::testing::ValuesIn(testing::networks_of_runs()),
                          [](const auto& network) { return network.param; });
 
 TEST(Forecast, IsInThePlanAndBesideTheFactsInTheReport) {
